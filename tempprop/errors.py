@@ -1,0 +1,121 @@
+"""Every error that tempprop raises on purpose, as one tree.
+
+    TempPropError
+    ├── InputError            the caller gave something wrong: exit code 2, nothing was started
+    │   ├── ManifestError     problems of a manifest, all of them
+    │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
+    │   ├── ModelError        a checkpoint that cannot be found, trusted or used
+    │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
+    ├── RenderError           a clip could not be rendered
+    │   └── NonFiniteLatentsError
+    ├── EncodeError           ffmpeg failed, or the file it wrote is not the clip
+    ├── StoreError            object storage failed after its deadline
+    └── Interrupted           a person or a scheduler asked to stop
+
+An `InputError` does not go away by trying again; the others may.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class TempPropError(Exception):
+    """Base of all errors that tempprop raises on purpose."""
+
+
+class InputError(TempPropError):
+    """Something that the caller gave is wrong; trying again does not help."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a manifest, and what to do about it.
+
+    Attributes:
+        message: What is wrong, in one line.
+        remedy: What the author of the manifest can do, in one line.
+        row: Number of the row, counted from 1 over all files; None where it is not about a row.
+        column: Name of the column; None where it is not about a column.
+        value: The offending value as text, shortened; None where there is none.
+    """
+
+    message: str
+    remedy: str
+    row: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        where = [f"row {self.row}"] if self.row is not None else []
+        where += [f"column {self.column!r}"] if self.column is not None else []
+        value = f" (value: {self.value})" if self.value is not None else ""
+        place = ", ".join(where)
+        return f"{place + ': ' if place else ''}{self.message}{value}. {self.remedy}"
+
+
+class ManifestError(InputError):
+    """A manifest has problems; `problems` holds all of them.
+
+    Args:
+        source: Path or URI of the manifest.
+        problems: At least one problem.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__(source, self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        heading = f"{self.source}: {count} problem{'' if count == 1 else 's'}"
+        return "\n".join([heading, *(f"  {problem}" for problem in self.problems)])
+
+
+class ConfigError(InputError):
+    """A configuration cannot be read, or has an unknown key or a bad value."""
+
+
+class ModelError(InputError):
+    """A model cannot be found, trusted or used as a text-to-image pipeline."""
+
+
+class StoreInputError(InputError):
+    """The output location cannot be used as it was given: scheme, path, credentials, bucket."""
+
+
+class RenderError(TempPropError):
+    """A clip could not be rendered."""
+
+
+class NonFiniteLatentsError(RenderError):
+    """The latents of a frame hold NaN or infinity.
+
+    Args:
+        clip_id: The clip.
+        frame: Number of the frame in the clip, from 0.
+        step: Number of the denoising step, from 0.
+    """
+
+    def __init__(self, clip_id: str, frame: int, step: int) -> None:
+        self.clip_id, self.frame, self.step = clip_id, frame, step
+        super().__init__(clip_id, frame, step)
+
+    def __str__(self) -> str:
+        return (
+            f"clip {self.clip_id!r}: the latents of frame {self.frame} are not finite at step "
+            f"{self.step}. Half precision overflows with some checkpoints: "
+            "try dtype float32 or bfloat16, or a lower guidance_scale"
+        )
+
+
+class EncodeError(TempPropError):
+    """The encoder failed, or the file that it wrote is not the clip that went in."""
+
+
+class StoreError(TempPropError):
+    """Object storage did not do its part before the deadline."""
+
+
+class Interrupted(TempPropError):  # noqa: N818 - it is a request, not an error
+    """Rendering was asked to stop before the clip was finished."""

@@ -1,0 +1,382 @@
+"""The frozen values that cross borders: a clip, its configuration, its result, its key.
+
+Nothing here computes, reads or writes anything but a hash. A `ClipSpec` is one row of a manifest
+with every default filled in, so that two machines that hold the same spec mean the same pixels.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+RENDER_VERSION = 1
+"""Raised whenever the same spec would give other pixels than before."""
+
+RECORD_SCHEMA_VERSION = 1
+
+CLIP_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
+
+DEFAULT_PROJECT = ""
+
+
+class Frozen(BaseModel):
+    """Base of all values: immutable, no unknown fields, no silent conversion of types."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class LoRA(Frozen):
+    """A low-rank adapter that is loaded into the model.
+
+    Attributes:
+        path: Local file, directory, URI or hub id of a safetensors LoRA.
+        weight: Scale of the adapter; 1 is its full strength.
+    """
+
+    path: str = Field(min_length=1)
+    weight: float = 1.0
+
+
+class ClipSettings(Frozen):
+    """What a manifest row may set and a configuration gives defaults for.
+
+    Attributes:
+        negative_prompt: What guidance leads away from; empty for none.
+        num_frames: Length of the clip in frames.
+        fps: Frames per second of the media file.
+        width: Width in pixels; a multiple of 8.
+        height: Height in pixels; a multiple of 8.
+        num_inference_steps: Denoising steps of every frame.
+        guidance_scale: Classifier-free guidance, as diffusers counts it for the model's family.
+        noise_correlation: Correlation rho of the initial noise of neighbouring frames, 0 to 1.
+        propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
+        propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
+        propagation_keeps: What stays fixed while the clean estimate moves: the `noise` estimate
+            (stiff, near frozen at high strength) or the `sample` (looser, more motion).
+        propagation_low_pass: Standard deviation, in latent pixels, of the Gaussian below which
+            frames are coupled; 0 couples every frequency.
+        anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
+        color_coherence: Share of frame 0's channel statistics that every frame takes over, 0 to 1.
+        attention: Whose keys and values join each frame's self-attention.
+    """
+
+    negative_prompt: str = ""
+    num_frames: int = Field(default=16, ge=1, le=100_000)
+    fps: float = Field(default=8.0, gt=0, le=240)
+    width: int = Field(default=128, ge=8, le=8192, multiple_of=8)
+    height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
+    num_inference_steps: int = Field(default=12, ge=1, le=1000)
+    guidance_scale: float = Field(default=2.0, ge=0, le=100)
+    noise_correlation: float = Field(default=0.7, ge=0, le=1)
+    propagation_strength: float = Field(default=0.8, ge=0, le=1)
+    propagation_end: float = Field(default=0.6, ge=0, le=1)
+    propagation_keeps: Literal["noise", "sample"] = "sample"
+    propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
+    anchor_weight: float = Field(default=0.1, ge=0, le=1)
+    color_coherence: float = Field(default=0.3, ge=0, le=1)
+    attention: Literal["none"] = "none"
+
+
+class ClipSpec(ClipSettings):
+    """One clip to render: a manifest row with every value resolved.
+
+    Attributes:
+        clip_id: Unique name of the clip in its manifest.
+        prompt: What the clip shows.
+        seed: Key of all of the clip's noise, 0 to 2^63 - 1.
+        model: Checkpoint: `mini`, a directory, a file, a URI or a hub id.
+        loras: Low-rank adapters on top of the model, in order.
+        priority: Clips of higher priority are rendered first.
+        project: Whom the clip belongs to; free text for queries.
+        tags: Free labels for queries.
+    """
+
+    clip_id: str = Field(pattern=CLIP_ID_PATTERN)
+    prompt: str = Field(min_length=1)
+    seed: int = Field(ge=0, lt=2**63)
+    model: str = Field(min_length=1)
+    loras: tuple[LoRA, ...] = ()
+    priority: int = Field(default=0, ge=-(2**31), lt=2**31)
+    project: str = DEFAULT_PROJECT
+    tags: Mapping[str, str] = Field(default_factory=dict)
+
+
+class EncoderConfig(Frozen):
+    """How frames become a media file.
+
+    Attributes:
+        codec: Video codec.
+        crf: Constant rate factor of x264: 0 is lossless, 18 looks lossless, 51 is the worst.
+        preset: x264's speed against size.
+    """
+
+    codec: Literal["h264"] = "h264"
+    crf: int = Field(default=18, ge=0, le=51)
+    preset: Literal[
+        "ultrafast",
+        "superfast",
+        "veryfast",
+        "faster",
+        "fast",
+        "medium",
+        "slow",
+        "slower",
+        "veryslow",
+    ] = "medium"
+
+
+class SchedulerConfig(Frozen):
+    """A scheduler to use instead of the checkpoint's own.
+
+    Attributes:
+        name: Class name in diffusers, for example `EulerDiscreteScheduler`.
+        options: Values that replace those of the checkpoint's scheduler configuration.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9]+$")
+    options: Mapping[str, JsonValue] = Field(default_factory=dict)
+
+
+class WorkerConfig(Frozen):
+    """What each worker process takes from the cluster.
+
+    Attributes:
+        num_workers: How many; None for one a GPU, or one on a machine without GPUs.
+        num_gpus: GPUs of each worker, also fractions; None for 1 where the cluster has any, else 0.
+        torch_threads: Threads of each worker on the CPU; None shares the cores out evenly.
+    """
+
+    num_workers: int | None = Field(default=None, ge=1)
+    num_gpus: float | None = Field(default=None, ge=0)
+    torch_threads: int | None = Field(default=None, ge=1)
+
+
+class RetryConfig(Frozen):
+    """When the dispatcher gives up on a clip.
+
+    Attributes:
+        max_attempts: Attempts that a clip's own errors may use up.
+        max_worker_deaths: Workers that may die while they hold the clip.
+    """
+
+    max_attempts: int = Field(default=3, ge=1)
+    max_worker_deaths: int = Field(default=3, ge=1)
+
+
+class RenderConfig(Frozen):
+    """A model and a look: what `configs/*.yaml` hold.
+
+    Attributes:
+        model: Checkpoint of the clips that name none.
+        revision: Branch, tag or commit, for a hub id.
+        dtype: Precision of the weights and of denoising.
+        scheduler: Replaces the checkpoint's scheduler.
+        allow_pickle: Also load weights that are not safetensors. Such files can run any code:
+            only for checkpoints whose author you trust.
+        frames_per_batch: Frames that are denoised together; more is faster and takes more memory.
+        seed: Seed of the clips that name none; None derives one from the clip_id.
+        clip: Defaults of the manifest's columns.
+        encoder: Media file settings.
+        workers: Worker processes.
+        retries: Limits of trying again.
+    """
+
+    model: str = Field(default="mini", min_length=1)
+    revision: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    scheduler: SchedulerConfig | None = None
+    allow_pickle: bool = False
+    frames_per_batch: int = Field(default=16, ge=1)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    clip: ClipSettings = ClipSettings()
+    encoder: EncoderConfig = EncoderConfig()
+    workers: WorkerConfig = WorkerConfig()
+    retries: RetryConfig = RetryConfig()
+
+
+class ModelIdentity(Frozen):
+    """Which weights rendered a clip.
+
+    Attributes:
+        uri: Where the checkpoint came from, without credentials.
+        pipeline_class: Name of the diffusers pipeline.
+        digest: sha256 over the checkpoint's files, hexadecimal.
+        lora_digests: sha256 of each LoRA file, in the order of the spec.
+    """
+
+    uri: str
+    pipeline_class: str
+    digest: str
+    lora_digests: tuple[str, ...] = ()
+
+
+class Media(Frozen):
+    """A committed media file.
+
+    Attributes:
+        url: Path of the file below the output root.
+        poster_url: Path of the JPEG of frame 0 below the output root.
+        sha256: Digest of the file, hexadecimal.
+        bytes: Size of the file.
+        codec: Name of the video codec as probed.
+        width: Pixels.
+        height: Pixels.
+        fps: Frames per second.
+        num_frames: Frames that decode.
+        duration_seconds: Length.
+    """
+
+    url: str
+    poster_url: str
+    sha256: str
+    bytes: int
+    codec: str
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+    duration_seconds: float
+
+
+class StageSeconds(Frozen):
+    """Wall-clock seconds that a clip spent in each stage."""
+
+    denoise: float = 0.0
+    decode: float = 0.0
+    encode: float = 0.0
+    upload: float = 0.0
+
+
+class ClipResult(Frozen):
+    """A rendered and committed clip: the content of `records/<key>.json`.
+
+    Attributes:
+        schema_version: Version of this layout.
+        key: Content key of the clip, see `clip_key`.
+        clip_id: Name of the clip in its manifest.
+        spec: Everything that was asked for, resolved.
+        model: The weights.
+        encoder: Media file settings.
+        dtype: Precision that the clip was rendered in.
+        versions: Versions of the libraries that shape pixels.
+        media: The file.
+        quality: Temporal figures of the clip, see `tempprop.quality`.
+        seconds: Time spent.
+        hardware: Host name, device and so on.
+        attempts: How many it took, 1 for the first.
+        run_id: The run that rendered it.
+        parent_key: Key of the clip that this one is a new take of.
+        created_at: Time of the record, UTC.
+    """
+
+    schema_version: Literal[1] = RECORD_SCHEMA_VERSION
+    key: str
+    clip_id: str
+    spec: ClipSpec
+    model: ModelIdentity
+    encoder: EncoderConfig
+    dtype: str
+    versions: Mapping[str, str]
+    media: Media
+    quality: Mapping[str, float]
+    seconds: StageSeconds
+    hardware: Mapping[str, str]
+    attempts: int
+    run_id: str
+    parent_key: str | None = None
+    created_at: datetime
+
+
+class Attempt(Frozen):
+    """One try at a clip that did not work out.
+
+    Attributes:
+        error_class: Name of the exception class.
+        message: Its message, shortened.
+        worker: Name of the worker.
+        node: Host name of the worker's machine; empty when it died before it could tell.
+        seconds: How long the attempt took.
+    """
+
+    error_class: str
+    message: str
+    worker: str
+    node: str = ""
+    seconds: float = 0.0
+
+
+class ClipFailure(Frozen):
+    """A clip that was given up: the content of `failures/<key>.json`.
+
+    Attributes:
+        schema_version: Version of this layout.
+        key: Content key of the clip.
+        clip_id: Name of the clip in its manifest.
+        spec: Everything that was asked for, resolved.
+        error_class: Name of the last exception class.
+        message: Last message.
+        traceback: Last traceback; empty when the worker died.
+        attempts: Every try, in order.
+        run_id: The run that gave up.
+        created_at: Time of the record, UTC.
+    """
+
+    schema_version: Literal[1] = RECORD_SCHEMA_VERSION
+    key: str
+    clip_id: str
+    spec: ClipSpec
+    error_class: str
+    message: str
+    traceback: str
+    attempts: tuple[Attempt, ...]
+    run_id: str
+    created_at: datetime
+
+
+NOT_IN_KEY = {"model", "loras", "priority", "project", "tags"}
+"""Fields of a spec that leave the pixels alone, or that are in the key by their digest."""
+
+
+def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
+    """Name a clip by everything that shapes its pixels, and by nothing else.
+
+    Priority, project, tags, worker counts and batch sizes are left out; weights count by their
+    digest and not by their path. The clip_id counts, so that two rows that ask for the same
+    picture are two clips.
+
+    Args:
+        spec: The resolved clip.
+        config: Where the encoder, the scheduler and the precision come from.
+        model: The weights, by digest.
+
+    Returns:
+        A sha256 as 64 hexadecimal digits.
+    """
+    identity: dict[str, Any] = {
+        "render_version": RENDER_VERSION,
+        "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY),
+        "model": model.digest,
+        "loras": [
+            [digest, lora.weight]
+            for digest, lora in zip(model.lora_digests, spec.loras, strict=True)
+        ],
+        "dtype": config.dtype,
+        "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
+        "encoder": config.encoder.model_dump(mode="json"),
+    }
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def seed_from_clip_id(clip_id: str) -> int:
+    """Derive a seed from a clip's name, so that clips without a seed differ and repeat.
+
+    Returns:
+        The first 63 bits of the name's sha256.
+    """
+    return int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big") >> 1
