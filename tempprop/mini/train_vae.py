@@ -1,0 +1,164 @@
+"""Training of the autoencoder."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from tempprop.mini.networks import PICTURE, build_vae
+from tempprop.mini.progress import (
+    Budget,
+    average_into,
+    learning_rate,
+    load_checkpoint,
+    run_steps,
+    save_checkpoint,
+)
+
+PEAK_RATE = 1.2e-3
+CROP = 64
+CROPS = 16
+CROPPED_SHARE = 0.6
+EDGE_WEIGHT = 4.0
+GRADIENT_WEIGHT = 1.0
+PRIOR_WEIGHT = 3e-4
+
+
+def to_signal(pictures: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """Convert (n, h, w, 3) pictures of 0 to 255 to (n, 3, h, w) floats of -1 to 1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    return tensor.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def slopes(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Difference neighboring pixels: (n, 3, h, w) to the steps rightwards and downwards."""
+    return pictures[..., 1:] - pictures[..., :-1], pictures[..., 1:, :] - pictures[..., :-1, :]
+
+
+def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Measure a reconstruction with an eye for edges.
+
+    The absolute error is weighted by the target's own slope, and the slopes are compared too:
+    in flat illustration most pixels are easy, and a plain mean would tolerate soft outlines.
+
+    Args:
+        output: Reconstruction, shape (n, 3, h, w), about -1 to 1.
+        target: Original of the same shape.
+
+    Returns:
+        The loss, a scalar.
+    """
+    across, down = slopes(target)
+    edges = functional.pad(across.abs().mean(1, keepdim=True), (0, 1))
+    edges = edges + functional.pad(down.abs().mean(1, keepdim=True), (0, 0, 0, 1))
+    edges = functional.max_pool2d(edges, 3, stride=1, padding=1).clamp(max=1.0)
+    loss = ((1 + EDGE_WEIGHT * edges) * (output - target).abs()).mean()
+    out_across, out_down = slopes(output)
+    loss = loss + GRADIENT_WEIGHT * (out_across - across).abs().mean()
+    return loss + GRADIENT_WEIGHT * (out_down - down).abs().mean()
+
+
+def random_batch(
+    stills: NDArray[np.uint8], crop: int, count: int, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Cut random squares from random stills, half of them mirrored."""
+    squares = []
+    for index in rng.integers(len(stills), size=count):
+        top, left = rng.integers(PICTURE - crop + 1, size=2)
+        square = stills[index, top : top + crop, left : left + crop]
+        squares.append(square[:, ::-1] if rng.random() < 0.5 else square)
+    return np.stack(squares)
+
+
+def train_vae(
+    stills: NDArray[np.uint8], work: Path, minutes: float, device: torch.device
+) -> AutoencoderKL:
+    """Train the autoencoder, or go on where a run was interrupted.
+
+    It learns from crops first, which show more variety for the same effort, and from whole
+    pictures at the end, because group normalization sees other statistics on those.
+
+    Args:
+        stills: Pictures, shape (n, 128, 128, 3), 0 to 255.
+        work: Directory of the checkpoint ``vae.pt``.
+        minutes: Time to train in all.
+        device: Where to compute.
+
+    Returns:
+        The autoencoder with averaged weights and ``scaling_factor`` set, in evaluation mode.
+    """
+    torch.manual_seed(0)
+    vae = build_vae().to(device)
+    average = copy.deepcopy(vae).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.98), weight_decay=1e-3)
+    budget, first_step = Budget(minutes), 0
+    if state := load_checkpoint(work / "vae.pt"):
+        vae.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        budget, first_step = Budget(minutes, spent=state["seconds"]), state["step"]
+
+    def step(count: int, progress: float) -> dict[str, Tensor]:
+        rng = np.random.default_rng((1, count))
+        crop = CROP if progress < CROPPED_SHARE else PICTURE
+        number = CROPS * CROP * CROP // (crop * crop)
+        target = to_signal(random_batch(stills, crop, number, rng), device)
+        with torch.autocast(device.type, torch.bfloat16):
+            posterior = vae.encode(target).latent_dist
+            output = vae.decode(posterior.sample()).sample
+        loss = reconstruction_loss(output.float(), target)
+        prior = posterior.kl().float().sum() / posterior.mean.numel()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(PEAK_RATE, count, progress)
+        optimizer.zero_grad(set_to_none=True)
+        (loss + PRIOR_WEIGHT * prior).backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        average_into(average, vae, count, 0.995)
+        error = (output.detach().float() - target).abs().mean()
+        return {"loss": loss.detach(), "prior": prior.detach(), "error": error}
+
+    def save(count: int) -> None:
+        save_checkpoint(
+            work / "vae.pt",
+            {
+                "model": vae.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "seconds": budget.seconds,
+                "step": count,
+            },
+        )
+
+    run_steps(budget, first_step, step, save, label="vae", save_every=120)
+    return average
+
+
+@torch.no_grad()
+def encode_stills(
+    vae: AutoencoderKL, stills: NDArray[np.uint8], device: torch.device, batch: int = 50
+) -> Tensor:
+    """Encode pictures to the means of their latents, not yet scaled.
+
+    Args:
+        vae: The autoencoder.
+        stills: Pictures, shape (n, 128, 128, 3), 0 to 255.
+        device: Where to compute.
+        batch: Pictures at a time.
+
+    Returns:
+        Latents, shape (n, 6, 16, 16), float32 on the CPU.
+    """
+    parts = []
+    for start in range(0, len(stills), batch):
+        with torch.autocast(device.type, torch.bfloat16):
+            mean = vae.encode(to_signal(stills[start : start + batch], device)).latent_dist.mean
+        parts.append(mean.float().cpu())
+    return torch.cat(parts)
