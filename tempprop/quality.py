@@ -1,0 +1,113 @@
+"""Temporal figures of a finished clip: does it flicker, drift away, or stand still?
+
+Every figure is in [0, 1], and is computed frame by frame, in memory that does not grow with the
+clip.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+Frames = npt.NDArray[np.uint8]
+
+FIGURES = (
+    "neighbor_difference_mean",
+    "neighbor_difference_max",
+    "anchor_difference",
+    "color_drift",
+    "frozen_fraction",
+)
+
+FROZEN_LEVELS = 1
+"""Neighbouring frames whose pixels differ by no more, of 255 levels, count as equal."""
+
+
+class QualityMeter:
+    """Measures a clip chunk by chunk, in order; keeps its first and its latest frame."""
+
+    def __init__(self) -> None:
+        self._first: Frames | None = None
+        self._latest: Frames | None = None
+        self._differences: list[float] = []
+        self._frozen = 0
+        self._drift = 0.0
+
+    def add(self, chunk: Frames) -> None:
+        """Measure the next frames.
+
+        Args:
+            chunk: Shape `(frames, height, width, 3)`, uint8, RGB.
+
+        Raises:
+            ValueError: The chunk is of another shape or type.
+        """
+        if chunk.dtype != np.uint8 or chunk.ndim != 4 or chunk.shape[3] != 3:
+            raise ValueError(f"not uint8 (frames, height, width, 3): {chunk.dtype} {chunk.shape}")
+        for frame in chunk:
+            self._add_frame(frame)
+
+    def _add_frame(self, frame: Frames) -> None:
+        if self._first is None or self._latest is None:
+            self._first = self._latest = frame.copy()
+            return
+        levels = _levels_between(self._latest, frame)
+        self._differences.append(float(levels.mean()) / 255)
+        self._frozen += int(levels.max() <= FROZEN_LEVELS)
+        self._drift = max(self._drift, _color_distance(self._first, frame))
+        self._latest = frame.copy()
+
+    def figures(self) -> dict[str, float]:
+        """Give the figures of all frames so far; a single frame has nothing but zeros.
+
+        Returns:
+            neighbor_difference_mean: Mean absolute difference of neighbouring frames, averaged.
+            neighbor_difference_max: The largest of them; far above the mean, it is a jump.
+            anchor_difference: Mean absolute difference of the last frame to frame 0.
+            color_drift: Largest distance of a frame's mean color to that of frame 0.
+            frozen_fraction: Share of neighbouring pairs that are equal.
+
+        Raises:
+            ValueError: There were no frames.
+        """
+        if self._first is None or self._latest is None:
+            raise ValueError("a clip without frames has no quality")
+        differences = self._differences or [0.0]
+        figures = (
+            sum(differences) / len(differences),
+            max(differences),
+            float(_levels_between(self._first, self._latest).mean()) / 255,
+            self._drift,
+            self._frozen / len(differences),
+        )
+        return dict(zip(FIGURES, figures, strict=True))
+
+
+def measure_quality(frames: Frames | Iterable[Frames]) -> dict[str, float]:
+    """Measure a clip, see `QualityMeter.figures`.
+
+    Args:
+        frames: All frames, `(frames, height, width, 3)`, uint8, RGB; or chunks of them, in order.
+
+    Returns:
+        The figures by name, each in [0, 1].
+
+    Raises:
+        ValueError: There are no frames, or they are of another shape or type.
+    """
+    meter = QualityMeter()
+    for chunk in [frames] if isinstance(frames, np.ndarray) else frames:
+        meter.add(chunk)
+    return meter.figures()
+
+
+def _levels_between(first: Frames, second: Frames) -> npt.NDArray[np.uint8]:
+    """Give the absolute difference of two frames, `(height, width, 3)`, 0 to 255."""
+    larger: npt.NDArray[np.uint8] = np.maximum(first, second) - np.minimum(first, second)
+    return larger
+
+
+def _color_distance(first: Frames, second: Frames) -> float:
+    """Give the distance of two mean colors; that of black and white is 1."""
+    apart = first.mean(axis=(0, 1)) - second.mean(axis=(0, 1))
+    return float(np.linalg.norm(apart) / (255 * np.sqrt(3)))

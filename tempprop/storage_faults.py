@@ -1,0 +1,190 @@
+"""What an exception of a filesystem or an object store means, and what to do about it.
+
+fsspec's filesystems raise whatever their client library has at hand. Here that becomes one
+question at a time (may it go away? is the object missing? was another writer first?) and one
+message, without the secrets that a URL may carry.
+"""
+
+import errno
+import re
+from typing import Any
+
+from botocore.exceptions import (
+    ConnectionError as S3ConnectionError,
+)
+from botocore.exceptions import (
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from tempprop.errors import StoreError, StoreInputError
+
+CAUSE_CHARACTERS = 300
+
+NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+UNREACHABLE = (S3ConnectionError, HTTPClientError, ConnectionError, TimeoutError)
+BAD_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "InvalidSecurity",
+    "AuthorizationHeaderMalformed",
+}
+TRY_AGAIN = {
+    "SlowDown",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+}
+PRECONDITION_FAILED = {"PreconditionFailed", "412"}
+TOO_MANY_REQUESTS = 429
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+Verdict = tuple[type[StoreError | StoreInputError], str, str]
+
+
+def display_uri(uri: str) -> str:
+    """Leave out of a URI what may be secret: user, password and query.
+
+    Returns:
+        The URI to show to people; a plain path comes back as it is.
+    """
+    if "://" not in uri:
+        return uri
+    scheme, _, rest = uri.partition("://")
+    place = rest.partition("?")[0]
+    # Access keys may hold slashes, so a colon before the last @ gives everything up to it away.
+    secret = r"^[^@]*:.*@" if ":" in place.rpartition("@")[0] else r"^[^/@]*@"
+    return f"{scheme}://{re.sub(secret, '', place)}"
+
+
+def explain(uri: str, operation: str, cause: Exception) -> StoreError | StoreInputError:
+    """Turn a fault into one error that says what happened, where, and what to do.
+
+    Args:
+        uri: The store, without credentials.
+        operation: What was tried, as in "write records/a.json".
+        cause: What the filesystem raised.
+
+    Returns:
+        A `StoreInputError` where trying again cannot help, else a `StoreError`.
+    """
+    kind, reason, remedy = diagnose(cause)
+    return kind(f"{uri}: could not {operation}: {reason}. {remedy}. Cause: {one_line(cause)}")
+
+
+def diagnose(cause: Exception) -> Verdict:
+    """Sort a fault.
+
+    Returns:
+        The class of the error, the reason, and the remedy.
+    """
+    code, number = s3_code(cause), getattr(cause, "errno", None)
+    verdicts: list[tuple[bool, Verdict]] = [
+        (
+            code == "NoSuchBucket",
+            (StoreInputError, "the bucket does not exist", "Create it, or correct the URI"),
+        ),
+        (
+            code in BAD_CREDENTIALS or isinstance(cause, NO_CREDENTIALS),
+            (
+                StoreInputError,
+                "the credentials are missing or not accepted",
+                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+            ),
+        ),
+        (
+            isinstance(cause, PermissionError),
+            (
+                StoreInputError,
+                "permission denied",
+                "Ask for the right to list, read, write and delete there, or choose another output",
+            ),
+        ),
+        (
+            number in DISK_FULL,
+            (StoreError, "the disk is full", "Free some space, then run again"),
+        ),
+        (
+            isinstance(cause, NotADirectoryError | IsADirectoryError),
+            (StoreInputError, "a file is where a directory should be", "Choose another output"),
+        ),
+        (
+            number == errno.EROFS or isinstance(cause, NotImplementedError),
+            (StoreInputError, "the location can only be read", "Choose another output"),
+        ),
+        (
+            isinstance(cause, ParamValidationError | ValueError),
+            (
+                StoreInputError,
+                "the bucket name, the path or the endpoint is not valid",
+                "Correct the URI, or AWS_ENDPOINT_URL, which is http://HOST:PORT or https://HOST",
+            ),
+        ),
+        (
+            is_transient(cause),
+            (
+                StoreError,
+                "the storage does not answer, or only with errors",
+                "Check the network and the endpoint (AWS_ENDPOINT_URL), then run again",
+            ),
+        ),
+    ]
+    unknown = (StoreError, "the storage failed", "Run again; what is committed is kept")
+    return next((verdict for applies, verdict in verdicts if applies), unknown)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell a fault that may go away within seconds from one that stays."""
+    if s3_code(error) in TRY_AGAIN:
+        return True
+    status = _http_status(error)
+    if status is not None:
+        return status >= 500 or status == TOO_MANY_REQUESTS
+    return isinstance(error, UNREACHABLE)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Tell whether the object is not there, in a place that is."""
+    return isinstance(error, FileNotFoundError) and s3_code(error) != "NoSuchBucket"
+
+
+def lost_create(error: BaseException) -> bool:
+    """Tell whether a create-only write found an object."""
+    return isinstance(error, FileExistsError) or s3_code(error) in PRECONDITION_FAILED
+
+
+def s3_code(error: BaseException) -> str:
+    """Give the error code of an S3 answer, empty for every other fault."""
+    return str(_response(error).get("Error", {}).get("Code", ""))
+
+
+def one_line(cause: BaseException) -> str:
+    """Shorten an exception to one line without the secrets that a URL in it may carry."""
+    text = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(": ")
+    text = re.sub(r"://[^/\s@]*@", "://", text)
+    text = re.sub(r"([?&][^=&\s]+)=[^&\s]+", r"\1=...", text)
+    return text[:CAUSE_CHARACTERS]
+
+
+def _response(error: BaseException) -> dict[str, Any]:
+    """Find botocore's parsed answer; s3fs keeps it on the cause of its own exception."""
+    for candidate in (error, error.__cause__):
+        response = getattr(candidate, "response", None)
+        if isinstance(response, dict):
+            return response
+    return {}
+
+
+def _http_status(error: BaseException) -> int | None:
+    """Give the HTTP status of an answer, under any name that fsspec's filesystems have for it."""
+    metadata = _response(error).get("ResponseMetadata", {})
+    candidates = [metadata.get("HTTPStatusCode")]
+    candidates += [getattr(error, name, None) for name in ("status", "status_code", "code")]
+    return next((value for value in candidates if isinstance(value, int)), None)

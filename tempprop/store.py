@@ -1,0 +1,384 @@
+"""The commit protocol: media first, then one create-only record; a clip is done when that exists.
+
+    OUT/media/<clip_id>.<key16>.mp4  and .jpg
+    OUT/records/<key>.json           the commit point
+    OUT/failures/<key>.json          clips that were given up
+    OUT/runs/<run_id>/...            what a run says about itself
+
+Whoever finds a record finds its media complete. Two workers that render the same clip commit it
+once. Listing the records is all that it takes to resume.
+"""
+
+import hashlib
+import re
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tempprop.encode import EncodedClip
+from tempprop.errors import StoreError, StoreInputError
+from tempprop.objects import (
+    Store,
+    create_object,
+    fetch_file,
+    has_bucket,
+    is_file,
+    list_names,
+    open_store,
+    put_file,
+    read_object,
+    read_objects,
+    remove_object,
+    write_object,
+)
+from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, Media
+from tempprop.storage_faults import display_uri
+
+CHECK_DEADLINE_SECONDS = 15.0
+"""How long the check at the start waits for a storage that does not answer."""
+
+RECORDS = "records"
+FAILURES = "failures"
+MEDIA = "media"
+RUNS = "runs"
+
+KEY_PATTERN = r"[0-9a-f]{64}"
+SEGMENT_PATTERN = r"[A-Za-z0-9._-]{1,128}"
+
+Record = TypeVar("Record", ClipResult, ClipFailure)
+
+
+@dataclass(frozen=True)
+class StoreCapabilities:
+    """What a storage was seen to do.
+
+    Attributes:
+        conditional_create: It refuses to create an object that exists. Where it does not, two
+            workers that render the same clip may overwrite each other's record.
+    """
+
+    conditional_create: bool
+
+
+def check_store(store: Store) -> StoreCapabilities:
+    """Prove that the location can be listed, written, read and cleaned, before a run starts.
+
+    A small probe object is created twice, read and removed; nothing stays behind.
+
+    Args:
+        store: The location; a local directory is made where there is none.
+
+    Returns:
+        What the storage was seen to do.
+
+    Raises:
+        StoreInputError: The location cannot be used. The message says why, and what to do.
+    """
+    hasty = Store(
+        store.fs, store.root, store.uri, min(store.deadline_seconds, CHECK_DEADLINE_SECONDS)
+    )
+    try:
+        return _probe(hasty)
+    except (StoreError, FileExistsError, FileNotFoundError) as error:
+        raise StoreInputError(f"the output cannot be used: {error}") from error
+
+
+def _probe(store: Store) -> StoreCapabilities:
+    if not has_bucket(store):
+        raise StoreInputError(
+            f"{store.uri}: the bucket does not exist. Create it, or correct the URI"
+        )
+    name, content = f".tempprop-probe-{uuid.uuid4().hex[:8]}", b"tempprop was here"
+    create_object(store, name, content)
+    try:
+        if read_object(store, name) != content:
+            raise StoreInputError(f"{store.uri} gives back other bytes than were written")
+        capabilities = StoreCapabilities(conditional_create=_refuses_to_create(store, name))
+    finally:
+        remove_object(store, name)
+    if is_file(store, ""):
+        raise StoreInputError(f"{store.uri} is an object. Choose another output")
+    list_names(store, "")
+    return capabilities
+
+
+def _refuses_to_create(store: Store, name: str) -> bool:
+    try:
+        create_object(store, name, b"overwritten")
+    except FileExistsError:
+        return True
+    return False
+
+
+def committed_keys(store: Store) -> set[str]:
+    """List the keys of all committed clips.
+
+    Raises:
+        StoreInputError: The location cannot be listed.
+        StoreError: The store did not answer before the deadline.
+    """
+    return _keys(store, RECORDS)
+
+
+def failed_keys(store: Store) -> set[str]:
+    """List the keys of the clips that were given up and have not been committed since.
+
+    Raises:
+        StoreInputError: The location cannot be listed.
+        StoreError: The store did not answer before the deadline.
+    """
+    failed = _keys(store, FAILURES)
+    # A worker may die between committing a clip and removing its failure.
+    return failed - committed_keys(store) if failed else failed
+
+
+def _keys(store: Store, folder: str) -> set[str]:
+    names = list_names(store, folder)
+    return {name[:-5] for name in names if re.fullmatch(KEY_PATTERN + r"\.json", name)}
+
+
+def read_result(store: Store, key: str) -> ClipResult:
+    """Read the record of a committed clip.
+
+    Raises:
+        StoreError: There is no such record, it is damaged, or the store did not answer.
+    """
+    name = record_name(RECORDS, key)
+    return _parse(ClipResult, store, name, _read_known(store, name))
+
+
+def read_failure(store: Store, key: str) -> ClipFailure:
+    """Read why a clip was given up.
+
+    Raises:
+        StoreError: There is no such failure, it is damaged, or the store did not answer.
+    """
+    name = record_name(FAILURES, key)
+    return _parse(ClipFailure, store, name, _read_known(store, name))
+
+
+def iter_results(store: Store, keys: set[str] | None = None) -> Iterator[ClipResult]:
+    """Read the records of committed clips, in the order of their keys.
+
+    Args:
+        store: Where from.
+        keys: Which ones; None for all.
+
+    Yields:
+        Each result; records that were removed in the meantime are left out.
+
+    Raises:
+        StoreError: A record is damaged, or the store did not answer.
+    """
+    return _iter(ClipResult, store, RECORDS, committed_keys(store) if keys is None else keys)
+
+
+def iter_failures(store: Store) -> Iterator[ClipFailure]:
+    """Read why clips were given up, in the order of their keys, without those committed since.
+
+    Raises:
+        StoreError: A failure is damaged, or the store did not answer.
+    """
+    return _iter(ClipFailure, store, FAILURES, failed_keys(store))
+
+
+def _iter(kind: type[Record], store: Store, folder: str, keys: set[str]) -> Iterator[Record]:
+    names = [record_name(folder, key) for key in sorted(keys)]
+    for name, data in zip(names, read_objects(store, names), strict=True):
+        if data is not None:
+            yield _parse(kind, store, name, data)
+
+
+def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> Media:
+    """Put a finished media file and its poster where the record will point.
+
+    A file that is already there is left alone, since another worker's record may point to it: the
+    same bytes are used as they are, and other bytes are put beside it under a longer name.
+
+    Args:
+        store: Where to.
+        encoded: The verified local files.
+        clip_id: Name of the clip.
+        key: Content key of the clip.
+
+    Returns:
+        The media as the record describes them.
+
+    Raises:
+        ValueError: The clip_id or the key is not one.
+        StoreInputError: The location cannot be written.
+        StoreError: The disk is full, or the store did not do its part before the deadline.
+    """
+    stem = media_stem(clip_id, key)
+    try:
+        put_file(store, encoded.path, f"{stem}.mp4", create=True)
+    except FileExistsError:
+        if _sha256_of(store, f"{stem}.mp4") != encoded.sha256:
+            stem = f"{stem}.{encoded.sha256[:16]}"
+            put_file(store, encoded.path, f"{stem}.mp4")
+    put_file(store, encoded.poster_path, f"{stem}.jpg")
+    return Media(
+        url=f"{stem}.mp4",
+        poster_url=f"{stem}.jpg",
+        sha256=encoded.sha256,
+        bytes=encoded.bytes,
+        codec=encoded.codec,
+        width=encoded.width,
+        height=encoded.height,
+        fps=encoded.fps,
+        num_frames=encoded.num_frames,
+        duration_seconds=encoded.duration_seconds,
+    )
+
+
+def _sha256_of(store: Store, name: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
+        local = Path(directory) / "media"
+        fetch_file(store, name, local)
+        with local.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def commit(store: Store, result: ClipResult) -> ClipResult:
+    """Commit a rendered clip: write its record, only where there is none yet.
+
+    A record that is there already is either this one, whose acknowledgment got lost, or that of
+    another worker that was faster. Both mean that the clip is committed, once.
+
+    Args:
+        store: Where to; the media are there already.
+        result: The record.
+
+    Returns:
+        The record that counts: `result` itself, or the one of the worker that was faster.
+
+    Raises:
+        ValueError: The key is not one.
+        StoreInputError: The location cannot be written.
+        StoreError: The disk is full, the store did not answer before the deadline, or the record
+            that is there is damaged.
+    """
+    name = record_name(RECORDS, result.key)
+    committed = result
+    try:
+        create_object(store, name, _json(result))
+    except FileExistsError:
+        committed = read_result(store, result.key)
+    remove_object(store, record_name(FAILURES, result.key))
+    return committed
+
+
+def write_failure(store: Store, failure: ClipFailure) -> None:
+    """Say that a clip was given up, over what an earlier run said about it.
+
+    Raises:
+        ValueError: The key is not one.
+        StoreInputError: The location cannot be written.
+        StoreError: The disk is full, or the store did not answer before the deadline.
+    """
+    write_object(store, record_name(FAILURES, failure.key), _json(failure))
+
+
+def write_run_file(store: Store, run_id: str, name: str, data: bytes) -> str:
+    """Write one of the files in which a run describes itself, over the one that is there.
+
+    Args:
+        store: Where to.
+        run_id: The run.
+        name: File name, for example `summary.json`.
+        data: Its content.
+
+    Returns:
+        Path of the file below the root.
+
+    Raises:
+        ValueError: The run_id or the name cannot be part of a path.
+        StoreInputError: The location cannot be written.
+        StoreError: The disk is full, or the store did not answer before the deadline.
+    """
+    url = f"{RUNS}/{check_segment(run_id)}/{check_segment(name)}"
+    write_object(store, url, data)
+    return url
+
+
+def media_stem(clip_id: str, key: str) -> str:
+    """Name the media of a clip below the root, without the suffix.
+
+    Raises:
+        ValueError: The clip_id or the key is not one.
+    """
+    if not re.fullmatch(CLIP_ID_PATTERN, clip_id):
+        raise ValueError(f"not a clip_id: {clip_id!r}")
+    return f"{MEDIA}/{clip_id}.{_check_key(key)[:16]}"
+
+
+def record_name(folder: str, key: str) -> str:
+    """Name the record or the failure of a clip below the root.
+
+    Raises:
+        ValueError: The key is not one.
+    """
+    return f"{folder}/{_check_key(key)}.json"
+
+
+def check_segment(text: str) -> str:
+    """Make sure that a text can be one part of a path, and leads nowhere else.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if text in {".", ".."} or not re.fullmatch(SEGMENT_PATTERN, text):
+        raise ValueError(f"cannot be part of a path: {text!r}")
+    return text
+
+
+def _check_key(key: str) -> str:
+    if not re.fullmatch(KEY_PATTERN, key):
+        raise ValueError(f"not a key of 64 hexadecimal digits: {key!r}")
+    return key
+
+
+def _json(value: ClipResult | ClipFailure) -> bytes:
+    return value.model_dump_json(indent=1).encode()
+
+
+def _read_known(store: Store, name: str) -> bytes:
+    try:
+        return read_object(store, name)
+    except FileNotFoundError as error:
+        raise StoreError(f"{store.uri}: there is no {name}. It was never written") from error
+
+
+def _parse(kind: type[Record], store: Store, name: str, data: bytes) -> Record:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise StoreError(
+            f"{store.uri}: {name} is damaged, or from another version of tempprop: "
+            f"{first['msg']}. Remove it to render the clip again"
+        ) from error
+
+
+__all__ = [
+    "Store",
+    "StoreCapabilities",
+    "check_store",
+    "commit",
+    "committed_keys",
+    "display_uri",
+    "failed_keys",
+    "iter_failures",
+    "iter_results",
+    "open_store",
+    "read_failure",
+    "read_result",
+    "upload_media",
+    "write_failure",
+    "write_run_file",
+]
