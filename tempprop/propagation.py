@@ -1,0 +1,351 @@
+"""Temporal propagation: each frame's clean estimate is drawn towards the frame before it.
+
+At every denoising step, frame f needs its own model output at this step and the coupled clean
+estimate of frame f - 1 at this step. The model's forward pass reads neither, so all frames of a
+batch take the step together, and the coupling is a cheap scan along the frame axis after it. The
+result equals that of rendering frame by frame. A long clip is rendered in chunks: the scan goes
+on from a `Carry`, which holds what the scan last saw at each step.
+
+The scan is put in front of `scheduler.step`, the one call that every diffusers text-to-image
+pipeline makes once a step on its whole batch; the pipeline itself stays as it is.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from tempprop.errors import NonFiniteLatentsError
+from tempprop.prediction import (
+    NoiseLevel,
+    clean_estimate,
+    model_output_for,
+    noise_estimate,
+    noise_level,
+    prediction_type,
+)
+from tempprop.spec import ClipSettings
+
+STATISTICS_EPSILON = 1e-5
+
+
+@dataclass(frozen=True)
+class CoupledEstimates:
+    """Coupled clean estimates at one step: what the scan needs to go on with the next frame.
+
+    Attributes:
+        previous: Estimate of the last frame that was scanned, shape of one latent.
+        anchor: Estimate of frame 0, shape of one latent.
+    """
+
+    previous: torch.Tensor
+    anchor: torch.Tensor
+
+
+Carry = tuple[CoupledEstimates, ...]
+"""The coupled estimates at every step, in order: what one chunk of a clip hands to the next."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring frames of one clip that lie next to each other in a batch.
+
+    Attributes:
+        clip_id: The clip, for messages.
+        settings: Strengths of the coupling.
+        first_frame: Number of the first of these frames in the clip.
+        rows: Where the frames are in the batch.
+        carry: What the frames before left behind; None for a segment that begins with frame 0.
+    """
+
+    clip_id: str
+    settings: ClipSettings
+    first_frame: int
+    rows: slice
+    carry: Carry | None
+
+
+def strength_at(settings: ClipSettings, step: int, num_steps: int) -> float:
+    """Give the coupling strength lambda at a step.
+
+    It falls in a straight line from `propagation_strength` at the first step to 0 at the fraction
+    `propagation_end` of the schedule: the early steps, which place things, are coupled; the late
+    ones, which draw detail, are free.
+
+    Args:
+        settings: Strength and end.
+        step: Number of the step, from 0.
+        num_steps: Length of the schedule.
+    """
+    end = settings.propagation_end * num_steps
+    return settings.propagation_strength * max(0.0, 1.0 - step / end) if end > 0 else 0.0
+
+
+def low_pass(latent: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Blur a latent with a Gaussian, repeating its border.
+
+    Args:
+        latent: Shape `(channels, h, w)`.
+        sigma: Standard deviation in latent pixels; 0 returns the latent as it is.
+
+    Returns:
+        The blurred latent, same shape.
+
+    Raises:
+        ValueError: The latent is packed into tokens, so that it has no rows and columns to blur.
+    """
+    if sigma == 0:
+        return latent
+    if latent.ndim != 3:
+        raise ValueError("propagation_low_pass needs latents of shape (channels, h, w)")
+    radius = max(1, round(3 * sigma))
+    position = torch.arange(-radius, radius + 1, dtype=latent.dtype, device=latent.device)
+    kernel = torch.exp(-0.5 * (position / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(latent.shape[0], 1, -1)
+    padded = functional.pad(latent[None], (radius, radius, radius, radius), mode="replicate")
+    rows = functional.conv2d(padded, kernel[:, :, None, :], groups=latent.shape[0])
+    return functional.conv2d(rows, kernel[:, :, :, None], groups=latent.shape[0])[0]
+
+
+def match_statistics(latent: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Give a latent the mean and standard deviation of a reference, channel by channel.
+
+    This is adaptive instance normalization (Huang & Belongie, "Arbitrary Style Transfer in
+    Real-time with Adaptive Instance Normalization", 2017, eq. 8).
+
+    Args:
+        latent: Shape `(channels, h, w)`, or `(tokens, channels)` where the family packs latents.
+        reference: Same shape.
+
+    Returns:
+        The latent with the reference's statistics, same shape.
+    """
+    places = (1, 2) if latent.ndim == 3 else (0,)
+    mean = latent.mean(places, keepdim=True)
+    deviation = latent.std(places, keepdim=True, correction=0)
+    reference_mean = reference.mean(places, keepdim=True)
+    reference_deviation = reference.std(places, keepdim=True, correction=0)
+    scale = reference_deviation / (deviation + STATISTICS_EPSILON)
+    return (latent - mean) * scale + reference_mean
+
+
+def couple_frame(
+    clean: torch.Tensor, estimates: CoupledEstimates, strength: float, settings: ClipSettings
+) -> torch.Tensor:
+    """Draw one frame's clean estimate towards the previous frame's and the anchor's.
+
+    r = (1 - gamma) * previous + gamma * anchor, then x0 + lambda * (LP(r) - LP(x0)), then a share
+    of the anchor's channel statistics.
+
+    Args:
+        clean: Clean estimate of the frame, shape of one latent.
+        estimates: Coupled estimates of the previous frame and of frame 0 at the same step.
+        strength: lambda, 0 to 1.
+        settings: gamma, the low-pass and the share of color coherence.
+
+    Returns:
+        The coupled clean estimate, same shape.
+    """
+    if strength > 0:
+        reference = torch.lerp(estimates.previous, estimates.anchor, settings.anchor_weight)
+        sigma = settings.propagation_low_pass
+        clean = clean + strength * (low_pass(reference, sigma) - low_pass(clean, sigma))
+    if settings.color_coherence > 0:
+        colored = match_statistics(clean, estimates.anchor)
+        clean = torch.lerp(clean, colored, settings.color_coherence)
+    return clean
+
+
+def couple_frames(
+    clean: torch.Tensor,
+    before: CoupledEstimates | None,
+    strength: float,
+    settings: ClipSettings,
+) -> tuple[torch.Tensor, CoupledEstimates]:
+    """Scan along the frames of a segment at one step.
+
+    Args:
+        clean: Clean estimates, shape `(frames, ...)`.
+        before: What the scan saw last; None if the first of the frames is frame 0, which is
+            never changed.
+        strength: lambda at this step.
+        settings: Strengths of the coupling.
+
+    Returns:
+        The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
+    """
+    coupled: list[torch.Tensor] = []
+    for frame in clean:
+        latent = frame if before is None else couple_frame(frame, before, strength, settings)
+        before = CoupledEstimates(latent, latent if before is None else before.anchor)
+        coupled.append(latent)
+    assert before is not None, "a segment has at least one frame"
+    return torch.stack(coupled), before
+
+
+def couple_step(
+    sample: torch.Tensor,
+    model_output: torch.Tensor,
+    clean: torch.Tensor,
+    coupled: torch.Tensor,
+    level: NoiseLevel,
+    predicts: str,
+    keeps: str,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find the (sample, model output) that mean the coupled clean estimate to the scheduler.
+
+    Either the noise estimate stays, and the sample becomes a * x0 + b * epsilon, or the sample
+    stays, and the noise estimate takes up the difference.
+
+    Args:
+        sample: Noisy latents, shape `(frames, ...)`.
+        model_output: The model's output for them.
+        clean: The clean estimates that follow from the two.
+        coupled: The clean estimates to be meant instead.
+        level: Noise level of the sample.
+        predicts: The prediction type.
+        keeps: `noise` or `sample`.
+
+    Returns:
+        Sample and model output, same shapes.
+    """
+    if keeps == "noise":
+        noise = noise_estimate(sample, clean, level)
+        sample = sample + level.signal * (coupled - clean)
+    else:
+        noise = noise_estimate(sample, coupled, level)
+    return sample, model_output_for(coupled, noise, level, predicts)
+
+
+class Coupling:
+    """The scan over all segments of one batch, from the first step to the last.
+
+    It is the one object here with state: it counts the steps and gathers the carries.
+
+    Args:
+        scheduler: The pipeline's scheduler.
+        segments: The batch, in order of its rows.
+        on_step: Called before each step with (step, number of steps); may raise to stop.
+    """
+
+    def __init__(
+        self,
+        scheduler: Any,
+        segments: Sequence[Segment],
+        on_step: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._scheduler = scheduler
+        self._segments = segments
+        self._on_step = on_step
+        self._step = 0
+        self._carries: list[list[CoupledEstimates]] = [[] for _ in segments]
+
+    @property
+    def carries(self) -> list[Carry]:
+        """What each segment leaves to the next segment of its clip."""
+        return [tuple(carry) for carry in self._carries]
+
+    def couple(
+        self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Couple the frames of the batch at the next step.
+
+        Args:
+            model_output: Shape `(batch, channels, h, w)`, or twice the channels where the model
+                also predicts a variance, or `(batch, tokens, channels)`.
+            timestep: The pipeline's timestep.
+            sample: Noisy latents of the batch.
+
+        Returns:
+            The model output and the sample to hand to the scheduler. Rows that are not coupled
+            are handed on to the bit.
+
+        Raises:
+            NonFiniteLatentsError: The model's output holds NaN or infinity.
+        """
+        num_steps = len(self._scheduler.timesteps)
+        if self._on_step is not None:
+            self._on_step(self._step, num_steps)
+        self._refuse_non_finite(model_output)
+        level = noise_level(self._scheduler, timestep)
+        predicts = prediction_type(self._scheduler)
+        channels = sample.shape[1]
+        estimate = model_output[:, :channels].float()
+        noisy = sample.float()
+        clean = clean_estimate(noisy, estimate, level, predicts)
+        coupled_output, coupled_sample = model_output.clone(), sample.clone()
+        for segment, carry in zip(self._segments, self._carries, strict=True):
+            settings, rows = segment.settings, segment.rows
+            strength = strength_at(settings, self._step, num_steps)
+            before = segment.carry[self._step] if segment.carry is not None else None
+            coupled, after = couple_frames(clean[rows], before, strength, settings)
+            carry.append(after)
+            if strength == 0 and settings.color_coherence == 0:
+                continue
+            free = rows.start + (1 if before is None else 0)
+            bound = slice(free, rows.stop)
+            new_sample, new_output = couple_step(
+                noisy[bound],
+                estimate[bound],
+                clean[bound],
+                coupled[free - rows.start :],
+                level,
+                predicts,
+                settings.propagation_keeps,
+            )
+            coupled_sample[bound] = new_sample.to(sample.dtype)
+            coupled_output[bound, :channels] = new_output.to(model_output.dtype)
+        self._step += 1
+        return coupled_output, coupled_sample
+
+    def _refuse_non_finite(self, model_output: torch.Tensor) -> None:
+        if torch.isfinite(model_output).all():
+            return
+        finite = torch.isfinite(model_output).flatten(1).all(dim=1)
+        row = int((~finite).nonzero()[0])
+        segment = next(s for s in self._segments if s.rows.start <= row < s.rows.stop)
+        frame = segment.first_frame + row - segment.rows.start
+        raise NonFiniteLatentsError(segment.clip_id, frame, self._step)
+
+
+@contextmanager
+def propagate(
+    scheduler: Any,
+    segments: Sequence[Segment],
+    on_step: Callable[[int, int], None] | None = None,
+) -> Iterator[Coupling]:
+    """Couple the frames of a batch at every step of a scheduler, for the time of a `with` block.
+
+    The scheduler's `step` is replaced on the instance and put back afterwards. The replacement
+    shows the original signature, since pipelines inspect it to decide what to pass.
+
+    Args:
+        scheduler: Scheduler of the pipeline that is called in the block.
+        segments: What each row of the pipeline's batch is.
+        on_step: Called before each step with (step, number of steps); may raise to stop.
+
+    Yields:
+        The coupling, whose `carries` are complete after the pipeline has run.
+    """
+    original = scheduler.step
+    signature = inspect.signature(original)
+    coupling = Coupling(scheduler, segments, on_step)
+
+    @functools.wraps(original)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        call = signature.bind(*args, **kwargs)
+        call.arguments["model_output"], call.arguments["sample"] = coupling.couple(
+            call.arguments["model_output"], call.arguments["timestep"], call.arguments["sample"]
+        )
+        return original(*call.args, **call.kwargs)
+
+    scheduler.step = step
+    try:
+        yield coupling
+    finally:
+        del scheduler.step

@@ -1,0 +1,243 @@
+"""Clips in, frames out."""
+
+import inspect
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tempprop.latents import LatentLayout, latent_layout
+from tempprop.noise import correlated_noise, step_noise_generator
+from tempprop.pipeline import LoadedModel
+from tempprop.propagation import Carry, Segment, propagate
+from tempprop.spec import ClipSpec
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class FrameChunk:
+    """Neighbouring frames of one clip, decoded.
+
+    Attributes:
+        clip_id: The clip.
+        first_frame: Number of the first of the frames, from 0.
+        frames: Shape `(frames, height, width, 3)`, RGB, 0 to 255.
+        denoise_seconds: Share of the batch's denoising time.
+        decode_seconds: Share of the batch's decoding time.
+    """
+
+    clip_id: str
+    first_frame: int
+    frames: Frames
+    denoise_seconds: float
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Frames of one clip that go into one batch."""
+
+    spec: ClipSpec
+    first_frame: int
+    num_frames: int
+
+
+@dataclass(frozen=True)
+class _ClipState:
+    """What the frames that are done leave to the next batch of the same clip."""
+
+    noise: torch.Tensor
+    carry: Carry
+
+
+def batch_key(spec: ClipSpec) -> tuple[object, ...]:
+    """Name what frames must have in common to be denoised in one batch."""
+    return (
+        spec.model,
+        spec.loras,
+        spec.width,
+        spec.height,
+        spec.num_inference_steps,
+        spec.guidance_scale,
+        bool(spec.negative_prompt),
+    )
+
+
+def render_clips(
+    model: LoadedModel,
+    specs: Sequence[ClipSpec],
+    *,
+    frames_per_batch: int = 16,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Iterator[FrameChunk]:
+    """Render clips, batch by batch.
+
+    Frames of different clips share a batch where a clip ends; the coupling stops at the border,
+    so a clip's pixels do not depend on what is rendered beside it, up to floating-point rounding.
+
+    Args:
+        model: The loaded pipeline.
+        specs: Clips that agree in `batch_key`.
+        frames_per_batch: Frames that are denoised together.
+        on_step: Called before each step with (frame-steps done, frame-steps in all), where one
+            frame-step is one denoising step of one frame; may raise to stop.
+
+    Yields:
+        The frames in order, as soon as they are decoded.
+
+    Raises:
+        ValueError: The clips cannot share a batch.
+        ModelError: The model cannot render this size.
+        NonFiniteLatentsError: A latent became NaN or infinite.
+    """
+    if len({batch_key(spec) for spec in specs}) > 1:
+        raise ValueError("clips of one call must have the same model, size, steps and guidance")
+    total = sum(spec.num_frames for spec in specs)
+    states: dict[str, _ClipState] = {}
+    done = 0
+
+    for batch in _batches(specs, frames_per_batch):
+        frames_in_batch = sum(run.num_frames for run in batch)
+
+        def report(
+            step: int, num_steps: int, done: int = done, frames_in_batch: int = frames_in_batch
+        ) -> None:
+            if on_step is not None:
+                on_step(done * num_steps + step * frames_in_batch, total * num_steps)
+
+        yield from _render_batch(model, batch, states, report)
+        done += frames_in_batch
+
+
+def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[_Run]]:
+    """Cut the clips, one after the other, into batches of the given number of frames."""
+    batch: list[_Run] = []
+    room = frames_per_batch
+    for spec in specs:
+        frame = 0
+        while frame < spec.num_frames:
+            run = _Run(spec, frame, min(room, spec.num_frames - frame))
+            batch.append(run)
+            frame += run.num_frames
+            room -= run.num_frames
+            if room == 0:
+                yield batch
+                batch, room = [], frames_per_batch
+    if batch:
+        yield batch
+
+
+def _render_batch(
+    model: LoadedModel,
+    batch: Sequence[_Run],
+    states: dict[str, _ClipState],
+    on_step: Callable[[int, int], None],
+) -> Iterator[FrameChunk]:
+    """Denoise and decode one batch, and move `states` on to the end of it."""
+    spec = batch[0].spec
+    layout = latent_layout(model.pipeline, spec.height, spec.width)
+    noise = [_run_noise(run, states.get(run.spec.clip_id), layout) for run in batch]
+    segments = list(_segments(batch, states))
+    started = time.perf_counter()
+    last_step = started
+
+    def note_step(step: int, num_steps: int) -> None:
+        nonlocal last_step
+        on_step(step, num_steps)
+        last_step = time.perf_counter()
+
+    with propagate(model.pipeline.scheduler, segments, note_step) as coupling:
+        images = _call_pipeline(model, batch, layout, torch.cat(noise))
+    # The last step's own arithmetic, after note_step, is negligible beside the model's.
+    denoise_seconds, decode_seconds = last_step - started, time.perf_counter() - last_step
+
+    frames = to_uint8(images)
+    for run, run_noise, segment, carry in zip(
+        batch, noise, segments, coupling.carries, strict=True
+    ):
+        states[run.spec.clip_id] = _ClipState(run_noise[-1], carry)
+        if run.first_frame + run.num_frames == run.spec.num_frames:
+            del states[run.spec.clip_id]
+        share = run.num_frames / len(frames)
+        yield FrameChunk(
+            run.spec.clip_id,
+            run.first_frame,
+            frames[segment.rows],
+            denoise_seconds * share,
+            decode_seconds * share,
+        )
+
+
+def _run_noise(run: _Run, state: _ClipState | None, layout: LatentLayout) -> torch.Tensor:
+    return correlated_noise(
+        run.spec.seed,
+        run.first_frame,
+        run.num_frames,
+        layout.shape,
+        run.spec.noise_correlation,
+        state.noise if state is not None else None,
+    )
+
+
+def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[Segment]:
+    row = 0
+    for run in batch:
+        state = states.get(run.spec.clip_id)
+        yield Segment(
+            clip_id=run.spec.clip_id,
+            settings=run.spec,
+            first_frame=run.first_frame,
+            rows=slice(row, row + run.num_frames),
+            carry=state.carry if state is not None else None,
+        )
+        row += run.num_frames
+
+
+def _call_pipeline(
+    model: LoadedModel, batch: Sequence[_Run], layout: LatentLayout, noise: torch.Tensor
+) -> torch.Tensor:
+    """Run the pipeline as a caller of diffusers would.
+
+    Returns:
+        Decoded pictures, shape `(frames, 3, height, width)`, `[0, 1]`.
+    """
+    spec = batch[0].spec
+    arguments: dict[str, Any] = {
+        "prompt": [run.spec.prompt for run in batch for _ in range(run.num_frames)],
+        "latents": layout.pack(noise.to(model.device, layout.dtype)),
+        "generator": [
+            step_noise_generator(run.spec.seed) for run in batch for _ in range(run.num_frames)
+        ],
+        "width": spec.width,
+        "height": spec.height,
+        "num_inference_steps": spec.num_inference_steps,
+        "guidance_scale": spec.guidance_scale,
+        "output_type": "pt",
+    }
+    accepted = inspect.signature(model.pipeline.__call__).parameters
+    # SDXL takes an empty negative prompt and none at all for two different things.
+    if spec.negative_prompt and "negative_prompt" in accepted:
+        arguments["negative_prompt"] = [
+            run.spec.negative_prompt for run in batch for _ in range(run.num_frames)
+        ]
+    images: torch.Tensor = model.pipeline(**arguments).images
+    return images
+
+
+def to_uint8(images: torch.Tensor) -> Frames:
+    """Round decoded pictures to eight bits.
+
+    Args:
+        images: Shape `(frames, 3, height, width)`, `[0, 1]`.
+
+    Returns:
+        Shape `(frames, height, width, 3)`, 0 to 255.
+    """
+    scaled = (images.float() * 255).round().clamp(0, 255).to(torch.uint8)
+    frames: Frames = scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return frames

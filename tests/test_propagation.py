@@ -1,0 +1,190 @@
+import inspect
+
+import diffusers
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tempprop.errors import NonFiniteLatentsError
+from tempprop.propagation import (
+    CoupledEstimates,
+    Segment,
+    couple_frame,
+    couple_frames,
+    low_pass,
+    match_statistics,
+    propagate,
+    strength_at,
+)
+from tempprop.spec import ClipSettings
+
+
+def _settings(**values):
+    defaults = {
+        "propagation_strength": 0.0,
+        "color_coherence": 0.0,
+        "noise_correlation": 0.0,
+        "anchor_weight": 0.0,
+    }
+    return ClipSettings(**(defaults | values))
+
+
+def test_strength_falls_to_zero_at_the_end():
+    s = _settings(propagation_strength=0.8, propagation_end=0.5)
+    values = [strength_at(s, step, 10) for step in range(10)]
+    assert values[0] == 0.8
+    assert values[:5] == sorted(values[:5], reverse=True)
+    assert values[5:] == [0.0] * 5
+    assert strength_at(_settings(propagation_strength=1.0, propagation_end=0.0), 0, 10) == 0
+
+
+def test_full_strength_copies_the_reference():
+    frame, previous, anchor = torch.randn(3, 4, 8, 8)
+    before = CoupledEstimates(previous, anchor)
+    assert torch.allclose(couple_frame(frame, before, 1.0, _settings()), previous, atol=1e-6)
+    both = couple_frame(frame, before, 1.0, _settings(anchor_weight=0.25))
+    assert torch.allclose(both, 0.75 * previous + 0.25 * anchor, atol=1e-6)
+
+
+def test_coupling_is_a_first_order_low_pass_in_time():
+    """With lambda constant, the response to a step is 1 - lambda^(f + 1)."""
+    clean = torch.ones(6, 1, 1, 1)
+    zero = torch.zeros(1, 1, 1)
+    coupled, _ = couple_frames(clean, CoupledEstimates(zero, zero), 0.7, _settings())
+    expected = torch.tensor([1 - 0.7 ** (f + 1) for f in range(6)])
+    assert torch.allclose(coupled.flatten(), expected)
+
+
+def test_low_pass_keeps_constants_and_removes_checkerboards():
+    constant = torch.full((2, 16, 16), 3.0)
+    assert torch.allclose(low_pass(constant, 1.5), constant, atol=1e-5)
+    checkerboard = (torch.arange(16)[:, None] + torch.arange(16)[None]) % 2 * 2.0 - 1
+    assert low_pass(checkerboard[None], 1.5)[:, 6:10, 6:10].abs().max() < 1e-3
+    assert low_pass(constant, 0) is constant
+
+
+def test_low_pass_coupling_leaves_fine_detail_alone():
+    checkerboard = (torch.arange(16)[:, None] + torch.arange(16)[None]) % 2 * 2.0 - 1
+    zero = torch.zeros(1, 16, 16)
+    coupled = couple_frame(
+        checkerboard[None],
+        CoupledEstimates(zero, zero),
+        1.0,
+        _settings(propagation_low_pass=1.5),
+    )
+    assert torch.allclose(coupled[:, 6:10, 6:10], checkerboard[None, 6:10, 6:10], atol=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(shift=st.floats(-3, 3), scale=st.floats(0.2, 4), packed=st.booleans())
+def test_statistics_are_taken_over(shift, scale, packed):
+    shape = (64, 4) if packed else (4, 8, 8)
+    reference = torch.randn(shape)
+    matched = match_statistics(reference * scale + shift, reference)
+    assert torch.allclose(matched, reference, atol=1e-3)
+
+
+def test_color_coherence_is_partial():
+    anchor = torch.randn(4, 8, 8)
+    frame = torch.randn(4, 8, 8) * 2 + 1
+    before = CoupledEstimates(anchor, anchor)
+    half = couple_frame(frame, before, 0.0, _settings(color_coherence=0.5))
+    full = couple_frame(frame, before, 0.0, _settings(color_coherence=1.0))
+    assert torch.allclose(half, (frame + full) / 2, atol=1e-5)
+
+
+def _run(scheduler, sample, outputs, segments):
+    """Step a scheduler with prepared model outputs; returns the final sample and the carries."""
+    scheduler.set_timesteps(len(outputs))
+    with propagate(scheduler, segments) as coupling:
+        for timestep, output in zip(scheduler.timesteps, outputs, strict=True):
+            if hasattr(scheduler, "scale_model_input"):
+                scheduler.scale_model_input(sample, timestep)
+            sample = scheduler.step(output, timestep, sample, return_dict=False)[0]
+    return sample, coupling.carries
+
+
+SCHEDULERS = {
+    "DDIMScheduler": {"clip_sample": False},
+    "EulerDiscreteScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+    "UniPCMultistepScheduler": {},
+    "FlowMatchEulerDiscreteScheduler": {},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("keeps", ["noise", "sample"])
+def test_chunks_equal_the_whole_at_the_scheduler(name, keeps):
+    torch.manual_seed(0)
+    sample, outputs = torch.randn(6, 4, 8, 8), torch.randn(5, 6, 4, 8, 8)
+    strong = _settings(
+        propagation_strength=0.9,
+        anchor_weight=0.2,
+        color_coherence=0.3,
+        propagation_low_pass=0.7,
+        propagation_keeps=keeps,
+    )
+
+    def make():
+        return getattr(diffusers, name)(**SCHEDULERS[name])
+
+    whole, _ = _run(make(), sample, outputs, [Segment("a", strong, 0, slice(0, 6), None)])
+    head, carries = _run(
+        make(), sample[:2], outputs[:, :2], [Segment("a", strong, 0, slice(0, 2), None)]
+    )
+    tail, _ = _run(
+        make(), sample[2:], outputs[:, 2:], [Segment("a", strong, 2, slice(0, 4), carries[0])]
+    )
+    assert torch.allclose(torch.cat([head, tail]), whole, atol=1e-5)
+    untouched, _ = _run(make(), sample, outputs, [Segment("a", _settings(), 0, slice(0, 6), None)])
+    assert torch.equal(whole[0], untouched[0])
+    assert not torch.allclose(whole[1:], untouched[1:], atol=1e-2)
+
+
+def test_coupling_stops_at_the_border_between_clips():
+    torch.manual_seed(0)
+    sample, outputs = torch.randn(4, 4, 8, 8), torch.randn(5, 4, 4, 8, 8)
+    strong = _settings(propagation_strength=0.9)
+    two = [Segment("a", strong, 0, slice(0, 2), None), Segment("b", strong, 0, slice(2, 4), None)]
+    together, _ = _run(diffusers.DDIMScheduler(), sample, outputs, two)
+    alone, _ = _run(
+        diffusers.DDIMScheduler(),
+        sample[2:],
+        outputs[:, 2:],
+        [Segment("b", strong, 0, slice(0, 2), None)],
+    )
+    assert torch.equal(together[2:], alone)
+
+
+def test_learned_variance_passes_through():
+    torch.manual_seed(0)
+    scheduler = diffusers.DDPMScheduler(variance_type="learned_range")
+    scheduler.set_timesteps(2)
+    sample, output = torch.randn(3, 4, 8, 8), torch.randn(3, 8, 8, 8)
+    segment = Segment("a", _settings(propagation_strength=0.9), 0, slice(0, 3), None)
+    with propagate(scheduler, [segment]) as coupling:
+        coupled_output, _ = coupling.couple(output, scheduler.timesteps[0], sample)
+    assert torch.equal(coupled_output[:, 4:], output[:, 4:])
+    assert not torch.equal(coupled_output[1:, :4], output[1:, :4])
+
+
+def test_the_scheduler_is_left_as_it_was():
+    scheduler = diffusers.LCMScheduler()
+    signature = inspect.signature(scheduler.step)
+    with propagate(scheduler, []):
+        assert inspect.signature(scheduler.step) == signature
+        assert "step" in vars(scheduler)
+    assert "step" not in vars(scheduler)
+
+
+def test_not_a_number_names_clip_frame_and_step():
+    sample, outputs = torch.randn(4, 4, 8, 8), torch.randn(5, 4, 4, 8, 8)
+    outputs[2, 3, 0, 0, 0] = torch.nan
+    segments = [
+        Segment("a", _settings(), 0, slice(0, 2), None),
+        Segment("b", _settings(), 0, slice(2, 4), None),
+    ]
+    with pytest.raises(NonFiniteLatentsError, match=r"'b'.*frame 1 .*step 2"):
+        _run(diffusers.DDIMScheduler(), sample, outputs, segments)
