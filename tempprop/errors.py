@@ -37,6 +37,7 @@ class Problem:
         row: Number of the row, counted from 1 over all files; None where it is not about a row.
         column: Name of the column; None where it is not about a column.
         value: The offending value as text, shortened; None where there is none.
+        file: Name of the file, where a manifest has several; None otherwise.
     """
 
     message: str
@@ -44,9 +45,11 @@ class Problem:
     row: int | None = None
     column: str | None = None
     value: str | None = None
+    file: str | None = None
 
     def __str__(self) -> str:
-        where = [f"row {self.row}"] if self.row is not None else []
+        where = [self.file] if self.file is not None else []
+        where += [f"row {self.row}"] if self.row is not None else []
         where += [f"column {self.column!r}"] if self.column is not None else []
         value = f" (value: {self.value})" if self.value is not None else ""
         place = ", ".join(where)
@@ -54,22 +57,26 @@ class Problem:
 
 
 class ManifestError(InputError):
-    """A manifest has problems; `problems` holds all of them.
+    """A manifest has problems; `problems` holds all of them, up to a limit.
 
     Args:
         source: Path or URI of the manifest.
         problems: At least one problem.
+        omitted: How many further problems were found and only counted.
     """
 
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+    def __init__(self, source: str, problems: Sequence[Problem], omitted: int = 0) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__(source, self.problems)
+        self.omitted = omitted
+        super().__init__(source, self.problems, omitted)
 
     def __str__(self) -> str:
-        count = len(self.problems)
-        heading = f"{self.source}: {count} problem{'' if count == 1 else 's'}"
-        return "\n".join([heading, *(f"  {problem}" for problem in self.problems)])
+        count = len(self.problems) + self.omitted
+        lines = [f"{self.source}: {count:,} problem{'' if count == 1 else 's'}"]
+        lines += [f"  {problem}" for problem in self.problems]
+        lines += [f"  and {self.omitted:,} more"] if self.omitted else []
+        return "\n".join(lines)
 
 
 class ConfigError(InputError):

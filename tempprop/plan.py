@@ -1,0 +1,226 @@
+"""What has to be rendered, as a queue on disk.
+
+A night may be a million clips. Planning streams the manifest, leaves out what is already committed
+and writes the rest to a Parquet file; the queue is sorted by DuckDB, outside of Python's memory.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tempprop.manifest import read_clips
+from tempprop.spec import ClipSpec, LoRA, ModelIdentity, RenderConfig, clip_key
+
+Identify = Callable[[str, tuple[LoRA, ...]], ModelIdentity]
+
+QUEUE_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("clip_id", pa.string()),
+        ("priority", pa.int64()),
+        ("group", pa.int64()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("cost", pa.int64()),
+        ("position", pa.int64()),
+        ("spec_json", pa.string()),
+        ("identity_json", pa.string()),
+    ]
+)
+
+BATCH_ROWS = 8192
+
+DUCKDB_MEMORY = "256MB"
+"""Above this the sort of the queue spills to disk."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of a manifest is left to do.
+
+    Attributes:
+        total: Clips asked for.
+        committed: Clips that are already in the store.
+        pending: Clips to render.
+        pending_frames: Frames of the pending clips.
+        pending_cost: Cost of the pending clips, see `clip_cost`.
+        pending_by_model: Pending clips of each checkpoint, by its name in the manifest.
+        queue_path: Local Parquet file that holds the pending clips, for `iter_queue`.
+    """
+
+    total: int
+    committed: int
+    pending: int
+    pending_frames: int
+    pending_cost: int
+    pending_by_model: Mapping[str, int]
+    queue_path: Path
+
+
+@dataclass(frozen=True)
+class PlannedClip:
+    """A clip that waits to be rendered.
+
+    Attributes:
+        key: Its content key.
+        spec: What to render.
+        identity: The weights that the key was made with.
+    """
+
+    key: str
+    spec: ClipSpec
+    identity: ModelIdentity
+
+
+def plan_batch(
+    source: str,
+    config: RenderConfig,
+    *,
+    committed_keys: Container[str],
+    identify: Identify,
+    queue_path: Path,
+    where: str | None = None,
+    limit: int | None = None,
+) -> Plan:
+    """Work out which clips of a manifest are not in the store yet, and queue them on disk.
+
+    Args:
+        source: The manifest, as for `tempprop.manifest.read_clips`.
+        config: Model and look.
+        committed_keys: Keys of the clips that are in the store.
+        identify: Finds the weights behind a checkpoint's name and LoRAs. It is called once for
+            every distinct pair.
+        queue_path: Where to write the queue, on a local disk. An existing file is replaced.
+        where: An SQL condition over the manifest's columns.
+        limit: Plan only the first so many clips that satisfy `where`.
+
+    Returns:
+        The counts, and where the queue is.
+
+    Raises:
+        ManifestError: If a row has a problem.
+        InputError: If `where` is not a condition.
+    """
+    groups: dict[tuple[str, tuple[LoRA, ...]], tuple[int, ModelIdentity]] = {}
+    total = frames = cost = 0
+    by_model: Counter[str] = Counter()
+    with _queue_writer(queue_path) as append:
+        for spec in read_clips(source, config, where=where, limit=limit):
+            total += 1
+            weights = (spec.model, spec.loras)
+            if weights not in groups:
+                groups[weights] = (len(groups), identify(*weights))
+            group, identity = groups[weights]
+            key = clip_key(spec, config, identity)
+            if key in committed_keys:
+                continue
+            append(_queue_row(key, spec, group, identity, total))
+            by_model[spec.model] += 1
+            frames += spec.num_frames
+            cost += clip_cost(spec)
+    pending = by_model.total()
+    return Plan(total, total - pending, pending, frames, cost, dict(by_model), queue_path)
+
+
+def iter_queue(plan: Plan) -> Iterator[PlannedClip]:
+    """Read the pending clips in the order in which they should start.
+
+    Higher priority comes first. Then come clips of the same weights and of the same size together,
+    so that workers seldom change models and batches fill up; then the costliest, so that no long
+    clip is left alone at the end; then the order of the manifest.
+
+    Args:
+        plan: What `plan_batch` returned; its file must still be there.
+
+    Yields:
+        The clips, a batch of rows at a time in memory.
+    """
+    identities: dict[str, ModelIdentity] = {}
+    for row in _sorted_rows(plan.queue_path):
+        text = row["identity_json"]
+        if text not in identities:
+            identities[text] = ModelIdentity.model_validate_json(text)
+        spec = ClipSpec.model_validate_json(row["spec_json"])
+        yield PlannedClip(row["key"], spec, identities[text])
+
+
+def clip_cost(spec: ClipSpec) -> int:
+    """Estimate a clip's work: frames x steps x pixels, the work of one model in proportion."""
+    return spec.num_frames * spec.num_inference_steps * spec.width * spec.height
+
+
+def estimate_seconds(plan: Plan, *, seconds_per_cost: float, workers: int) -> float:
+    """Estimate how long the pending clips take.
+
+    Args:
+        plan: What is pending.
+        seconds_per_cost: Measured seconds of one worker for one unit of `clip_cost`.
+        workers: Workers that render at the same time, at least 1.
+
+    Returns:
+        Wall-clock seconds, without loading models and without the idle end of the last clips.
+    """
+    return plan.pending_cost * seconds_per_cost / workers
+
+
+def _queue_row(
+    key: str, spec: ClipSpec, group: int, identity: ModelIdentity, position: int
+) -> dict[str, Any]:
+    return {
+        "key": key,
+        "clip_id": spec.clip_id,
+        "priority": spec.priority,
+        "group": group,
+        "width": spec.width,
+        "height": spec.height,
+        "cost": clip_cost(spec),
+        "position": position,
+        "spec_json": spec.model_dump_json(),
+        "identity_json": identity.model_dump_json(),
+    }
+
+
+@contextmanager
+def _queue_writer(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Give a function that adds a row; rows reach the file in groups."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    with pq.ParquetWriter(path, QUEUE_SCHEMA, compression="zstd") as writer:
+
+        def flush() -> None:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=QUEUE_SCHEMA))
+            rows.clear()
+
+        def append(row: dict[str, Any]) -> None:
+            rows.append(row)
+            if len(rows) == BATCH_ROWS:
+                flush()
+
+        yield append
+        flush()
+
+
+def _sorted_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as spill,
+        duckdb.connect(
+            config={"memory_limit": DUCKDB_MEMORY, "temp_directory": spill}
+        ) as connection,
+    ):
+        queue = connection.sql(
+            """
+            SELECT key, spec_json, identity_json FROM read_parquet(?)
+            ORDER BY priority DESC, "group", width, height, cost DESC, position
+            """,
+            params=[str(path)],
+        )
+        for batch in queue.to_arrow_reader(BATCH_ROWS):
+            yield from batch.to_pylist()
