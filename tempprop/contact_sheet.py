@@ -1,6 +1,7 @@
 """A contact sheet: one picture that shows what a night has rendered, a row a clip."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -186,18 +187,18 @@ def wrap(text: str, font: Font, width: int, most_lines: int) -> list[str]:
 
 
 def _words_that_fit(words: list[str], font: Font, width: int) -> int:
-    for count in range(1, len(words) + 1):
-        if font.getlength(" ".join(words[:count])) > width:
-            return count - 1
-    return len(words)
+    return _most(len(words), lambda count: font.getlength(" ".join(words[:count])) <= width)
 
 
 def _shorten(text: str, font: Font, width: int) -> str:
-    kept = len(text)
-    while kept and font.getlength(f"{text[:kept]}{ELLIPSIS}") > width:
-        kept -= 1
+    kept = _most(len(text), lambda count: font.getlength(f"{text[:count]}{ELLIPSIS}") <= width)
     whole_words = text[: kept + 1].rpartition(" ")[0] or text[:kept]
     return f"{whole_words.rstrip(' ,.;')}{ELLIPSIS}"
+
+
+def _most(length: int, fits: Callable[[int], bool]) -> int:
+    """Find the largest count up to the length that fits, 0 where none does."""
+    return bisect_left(range(1, length + 1), True, key=lambda count: not fits(count))
 
 
 def _thumbnail(frame: Frames) -> Image.Image:

@@ -210,9 +210,9 @@ def write_object(store: Store, name: str, data: bytes) -> None:
     """
     operation = f"write {name}"
     if store.is_local:
-        _attempt(store, operation, _write_file, Path(store.path(name)), data, os.replace)
+        _write(store, operation, _write_file, Path(store.path(name)), data, os.replace)
     else:
-        _attempt(store, operation, _pipe, store, name, data, "overwrite", size=len(data))
+        _write(store, operation, _pipe, store, name, data, "overwrite", size=len(data))
 
 
 def create_object(store: Store, name: str, data: bytes) -> None:
@@ -229,9 +229,9 @@ def create_object(store: Store, name: str, data: bytes) -> None:
     """
     operation = f"create {name}"
     if store.is_local:
-        _attempt(store, operation, _write_file, Path(store.path(name)), data, _link)
+        _write(store, operation, _write_file, Path(store.path(name)), data, _link)
     else:
-        _attempt(store, operation, _pipe, store, name, data, "create", size=len(data))
+        _write(store, operation, _pipe, store, name, data, "create", size=len(data))
 
 
 def put_file(store: Store, source: Path, name: str, *, create: bool = False) -> None:
@@ -253,10 +253,10 @@ def put_file(store: Store, source: Path, name: str, *, create: bool = False) -> 
     operation = f"upload {name}"
     if store.is_local:
         publish = _link if create else os.replace
-        _attempt(store, operation, _write_file, Path(store.path(name)), source, publish)
+        _write(store, operation, _write_file, Path(store.path(name)), source, publish)
     else:
         mode = "create" if create else "overwrite"
-        _attempt(store, operation, _put, store, source, name, mode, size=size)
+        _write(store, operation, _put, store, source, name, mode, size=size)
     stored = _attempt(store, f"look at {name}", store.fs.info, store.path(name))["size"]
     if stored != size:
         raise StoreError(
@@ -393,6 +393,16 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write(
+    store: Store, operation: str, function: Callable[..., Any], *args: Any, size: int = 0
+) -> None:
+    """Attempt a write, for which something that is missing is a fault like any other."""
+    try:
+        _attempt(store, operation, function, *args, size=size)
+    except FileNotFoundError as error:
+        raise explain(store.uri, operation, error) from error
 
 
 def _attempt(

@@ -108,6 +108,10 @@ def diagnose(cause: Exception) -> Verdict:
             ),
         ),
         (
+            isinstance(cause, FileNotFoundError),
+            (StoreInputError, "the location does not exist", "Create it, or correct the path"),
+        ),
+        (
             number in DISK_FULL,
             (StoreError, "the disk is full", "Free some space, then run again"),
         ),

@@ -1,0 +1,54 @@
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from object_storage import ObjectStorage, seaweedfs
+
+TEST_HOME = Path(tempfile.mkdtemp(prefix="tempprop-tests-"))
+
+# Ray and Prefect read these when they are imported, which is before any fixture runs.
+os.environ.update(
+    {
+        "AWS_CONFIG_FILE": str(TEST_HOME / "aws-config"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        "AWS_SHARED_CREDENTIALS_FILE": str(TEST_HOME / "aws-credentials"),
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "PREFECT_HOME": str(TEST_HOME / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+)
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    if name.startswith(("AWS_ACCESS", "AWS_SECRET", "AWS_SESSION", "AWS_PROFILE", "AWS_ENDPOINT")):
+        del os.environ[name]
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(TEST_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def object_storage() -> Iterator[ObjectStorage]:
+    """One S3 server for the whole session."""
+    directory = TEST_HOME / "seaweedfs"
+    directory.mkdir()
+    with seaweedfs(directory) as server:
+        server.make_bucket("clips")
+        yield server
+
+
+@pytest.fixture
+def s3_uri(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty location in a bucket, and the environment by which it is found."""
+    for name, value in object_storage.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://clips/{uuid.uuid4().hex}"

@@ -1,0 +1,130 @@
+"""A real S3 server for tests: SeaweedFS, from the development dependencies."""
+
+import json
+import random
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+
+START_SECONDS = 60
+GRPC_OFFSET = 10_000  # weed listens there too, for every port that it is given
+IDENTITIES = {
+    "tempprop-test": (["Admin", "Read", "Write", "List", "Tagging"], "tempprop-secret"),
+    "tempprop-reader": (["Read", "List"], "reader-secret"),
+}
+
+
+@dataclass(frozen=True)
+class ObjectStorage:
+    """A running server.
+
+    Attributes:
+        endpoint: URL of its S3 interface.
+        process: The server.
+    """
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
+
+    def environment(self, access_key: str = "tempprop-test") -> dict[str, str]:
+        """Give the variables by which any S3 client finds the server."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": IDENTITIES[access_key][1],
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
+        }
+
+    def make_bucket(self, name: str) -> None:
+        client(self.endpoint).create_bucket(Bucket=name)
+
+
+def client(endpoint: str) -> Any:
+    """Make a plain S3 client of the server's administrator."""
+    return botocore.session.Session().create_client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="tempprop-test",
+        aws_secret_access_key=IDENTITIES["tempprop-test"][1],
+        config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}),
+    )
+
+
+def free_port(offset: int = 0) -> int:
+    """Find a TCP port that is free, and whose neighbor at the offset is free as well."""
+    while True:
+        port = random.randint(20_000, 50_000)
+        if all(_is_free(candidate) for candidate in {port, port + offset}):
+            return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def seaweedfs(directory: Path) -> Iterator[ObjectStorage]:
+    """Run SeaweedFS on free ports, with its data in the directory, and end it."""
+    config = directory / "s3.json"
+    config.write_text(json.dumps({"identities": _identities()}))
+    s3_port = free_port(GRPC_OFFSET)
+    weed = Path(sysconfig.get_path("scripts")) / "weed"
+    command = [
+        *(str(weed), "server", f"-dir={directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(f"-master.port={free_port(GRPC_OFFSET)}", f"-volume.port={free_port(GRPC_OFFSET)}"),
+        *("-filer", f"-filer.port={free_port(GRPC_OFFSET)}"),
+        *("-s3", f"-s3.port={s3_port}", f"-s3.config={config}"),
+        *("-master.volumeSizeLimitMB=100", "-volume.max=20"),
+    ]
+    with (directory / "weed.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
+    try:
+        server = ObjectStorage(f"http://127.0.0.1:{s3_port}", process)
+        _wait_until_it_stores(server, directory / "weed.log")
+        yield server
+    finally:
+        # A polite end takes ten seconds, and nobody wants the data.
+        process.kill()
+        process.wait()
+
+
+def _identities() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": key,
+            "credentials": [{"accessKey": key, "secretKey": secret}],
+            "actions": actions,
+        }
+        for key, (actions, secret) in IDENTITIES.items()
+    ]
+
+
+def _wait_until_it_stores(server: ObjectStorage, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            server.make_bucket("ready")
+            client(server.endpoint).put_object(Bucket="ready", Key="ready", Body=b"ready")
+            return
+        except Exception as error:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"SeaweedFS did not start: {error}\n{tail}") from error
+            time.sleep(0.25)
