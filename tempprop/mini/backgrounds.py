@@ -200,7 +200,13 @@ def _sky(palette: Palette, rng: random.Random, horizon: float, clouds: int) -> s
 
 def _open_sky(palette: Palette, rng: random.Random) -> str:
     low = "".join(
-        _puff(LEFT + 256 * (i + rng.uniform(0.2, 0.8)) / 7, rng.uniform(106, 124), 1.9, palette.cloud, 0.7)
+        _puff(
+            LEFT + 256 * (i + rng.uniform(0.2, 0.8)) / 7,
+            rng.uniform(106, 124),
+            1.9,
+            palette.cloud,
+            0.7,
+        )
         for i in range(7)
     )
     return _sky(palette, rng, horizon_of("sky"), clouds=5) + low
@@ -239,9 +245,7 @@ def _desert(palette: Palette, rng: random.Random) -> str:
 
 
 def _pine(x: float, y: float, fill: str) -> str:
-    return (
-        f'<path d="M{x:.1f} {y - 17:.1f} l7 10 h-3 l6 9 h-20 l6 -9 h-3Z" fill="{fill}"/>'
-    )
+    return f'<path d="M{x:.1f} {y - 17:.1f} l7 10 h-3 l6 9 h-20 l6 -9 h-3Z" fill="{fill}"/>'
 
 
 def _snow(palette: Palette, rng: random.Random) -> str:
@@ -270,11 +274,7 @@ def _mountains(palette: Palette, rng: random.Random) -> str:
             f'<path d="M{x:.1f} {top:.1f} l-13 {(104 - top) * 13 / 44:.1f} l6 -3 l6 5 l6 -5 l8 3Z" '
             f'fill="{palette.glow}"/>'
         )
-    return (
-        _sky(palette, rng, 70, clouds=2)
-        + "".join(peaks)
-        + _ridge(rng, 97, 3, 140, palette.near)
-    )
+    return _sky(palette, rng, 70, clouds=2) + "".join(peaks) + _ridge(rng, 97, 3, 140, palette.near)
 
 
 def _city(palette: Palette, rng: random.Random) -> str:
@@ -296,9 +296,7 @@ def _city(palette: Palette, rng: random.Random) -> str:
                     for row in range(int((96 - top) / 9))
                 ]
             x += wide
-    fragments.append(
-        f'<rect x="{LEFT}" y="100" width="256" height="70" fill="{palette.near}"/>'
-    )
+    fragments.append(f'<rect x="{LEFT}" y="100" width="256" height="70" fill="{palette.near}"/>')
     return "".join(fragments)
 
 

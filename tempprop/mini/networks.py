@@ -63,7 +63,7 @@ def build_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
 
 def build_vae() -> AutoencoderKL:
     """Build the autoencoder: (3, 128, 128) pictures in -1 to 1 to (6, 16, 16) latents."""
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -71,10 +71,16 @@ def build_vae() -> AutoencoderKL:
         block_out_channels=(16, 48, 96, 160),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
-        norm_num_groups=16,
+        # Few groups: a group of one channel would be normalized to mean zero and lose the color.
+        norm_num_groups=4,
         sample_size=PICTURE,
         mid_block_add_attention=False,
     )
+    # Begin with little noise on the latents; with the usual unit variance the first hundreds of
+    # steps would pass before any signal gets through.
+    with torch.no_grad():
+        vae.quant_conv.bias[LATENT_CHANNELS:] = -6.0
+    return vae
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
@@ -101,11 +107,11 @@ def build_unet() -> UNet2DConditionModel:
         sample_size=PICTURE // 8,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
-        down_block_types=("CrossAttnDownBlock2D",) * 3,
-        up_block_types=("CrossAttnUpBlock2D",) * 3,
-        block_out_channels=(128, 192, 256),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(96, 160, 192),
         layers_per_block=1,
-        attention_head_dim=(4, 6, 8),
+        attention_head_dim=(3, 5, 6),
         cross_attention_dim=192,
         norm_num_groups=32,
     )

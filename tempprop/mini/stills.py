@@ -54,7 +54,7 @@ def cached_stills(path: Path, count: int, seed: int = 0, workers: int = 2) -> ND
 
     Args:
         path: The ``.npy`` file.
-        count: How many stills; a file of another length is drawn anew.
+        count: How many stills; a shorter file is drawn anew.
         seed: The sequence of scenes.
         workers: Processes that draw.
 
@@ -63,8 +63,8 @@ def cached_stills(path: Path, count: int, seed: int = 0, workers: int = 2) -> ND
     """
     if path.exists():
         stills: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-        if len(stills) == count:
-            return stills
+        if len(stills) >= count:
+            return stills[:count]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
     stills = np.lib.format.open_memmap(

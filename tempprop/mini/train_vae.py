@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tempprop.mini.networks import PICTURE, build_vae
+from tempprop.mini.optimizers import KernelOptimizer
 from tempprop.mini.progress import (
     Budget,
     average_into,
@@ -22,12 +23,13 @@ from tempprop.mini.progress import (
     save_checkpoint,
 )
 
-PEAK_RATE = 1.2e-3
+PEAK_RATE = 3e-3
 CROP = 64
-CROPS = 16
+CROPS = 8
+WHOLE = 3
 CROPPED_SHARE = 0.6
-EDGE_WEIGHT = 4.0
-GRADIENT_WEIGHT = 1.0
+EDGE_WEIGHT = 2.0
+GRADIENT_WEIGHT = 0.5
 PRIOR_WEIGHT = 3e-4
 
 
@@ -97,7 +99,9 @@ def train_vae(
     torch.manual_seed(0)
     vae = build_vae().to(device)
     average = copy.deepcopy(vae).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.98), weight_decay=1e-3)
+    optimizer = KernelOptimizer(
+        vae, lambda name: "conv_in" not in name and "conv_out" not in name and "quant" not in name
+    )
     budget, first_step = Budget(minutes), 0
     if state := load_checkpoint(work / "vae.pt"):
         vae.load_state_dict(state["model"])
@@ -108,19 +112,18 @@ def train_vae(
     def step(count: int, progress: float) -> dict[str, Tensor]:
         rng = np.random.default_rng((1, count))
         crop = CROP if progress < CROPPED_SHARE else PICTURE
-        number = CROPS * CROP * CROP // (crop * crop)
+        number = CROPS if crop == CROP else WHOLE
         target = to_signal(random_batch(stills, crop, number, rng), device)
+        target = target.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
             posterior = vae.encode(target).latent_dist
             output = vae.decode(posterior.sample()).sample
         loss = reconstruction_loss(output.float(), target)
         prior = posterior.kl().float().sum() / posterior.mean.numel()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(PEAK_RATE, count, progress)
-        optimizer.zero_grad(set_to_none=True)
         (loss + PRIOR_WEIGHT * prior).backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
+        rate = learning_rate(PEAK_RATE, count, progress, warmup=40)
+        optimizer.step(muon_rate=rate, adam_rate=rate)
         average_into(average, vae, count, 0.995)
         error = (output.detach().float() - target).abs().mean()
         return {"loss": loss.detach(), "prior": prior.detach(), "error": error}

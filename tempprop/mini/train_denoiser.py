@@ -1,0 +1,175 @@
+"""Training of the denoiser together with its text encoder, on cached latents."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from tempprop.mini.networks import build_scheduler, build_text_encoder, build_unet
+from tempprop.mini.optimizers import KernelOptimizer
+from tempprop.mini.progress import (
+    Budget,
+    average_into,
+    learning_rate,
+    load_checkpoint,
+    run_steps,
+    save_checkpoint,
+)
+
+MUON_RATE = 2e-3
+ADAM_RATE = 1e-3
+BATCH = 64
+DROPPED_CAPTIONS = 0.1
+SNR_CEILING = 5.0
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the denoiser learns from.
+
+    Attributes:
+        latents: Scaled latents of mean 0 and deviation about 1, shape (n, 6, 16, 16).
+        tokens: Token ids of several captions a still, shape (n, captions, 32).
+        no_tokens: Token ids of the empty caption, shape (32,).
+    """
+
+    latents: Tensor
+    tokens: Tensor
+    no_tokens: Tensor
+
+
+def encode_captions(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> Tensor:
+    """Convert captions to token ids, shape (len(captions), 32), padded to full length."""
+    ids: Tensor = tokenizer(
+        list(captions), padding="max_length", truncation=True, return_tensors="pt"
+    ).input_ids
+    return ids
+
+
+def velocity_weights(snr: Tensor) -> Tensor:
+    """Weigh the loss of velocity predictions by the signal-to-noise ratio α²/σ².
+
+    An error in the velocity counts as an error in the picture times SNR + 1 (Salimans & Ho 2022,
+    section 4).  Capping that factor keeps the nearly clean, easy steps from ruling the training,
+    as in the min-SNR weighting of Hang et al. 2023 (section 3.4).  The cap is put on SNR + 1, not
+    on SNR, because with a schedule that ends in pure noise the latter would give the last step,
+    where sampling begins, no weight at all.
+
+    Args:
+        snr: Signal-to-noise ratios, at least 0; may be infinite.
+
+    Returns:
+        Factors of the squared velocity error, between 0 and 1, of the same shape.
+    """
+    return (SNR_CEILING / (snr + 1)).clamp(max=1.0)
+
+
+class Denoiser(nn.Module):
+    """The denoiser and the text encoder as one module, so they train and average together."""
+
+    def __init__(self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+
+    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+        """Predict velocities.
+
+        Args:
+            noisy: Noisy latents, shape (n, 6, 16, 16).
+            times: Training steps of the noise, shape (n,), 0 to 999.
+            tokens: Token ids of the captions, shape (n, 32).
+
+        Returns:
+            Velocities α·ε - σ·x, shape (n, 6, 16, 16).
+        """
+        states = self.text_encoder(tokens)[0]
+        velocity: Tensor = self.unet(noisy, times, states).sample
+        return velocity
+
+
+def is_inner(name: str) -> bool:
+    """Tell by a parameter's name whether it is a matrix or kernel within the networks.
+
+    The first and last convolutions and all embeddings are not.
+    """
+    return not any(part in name for part in ("conv_in", "conv_out", "embedding"))
+
+
+def train_denoiser(
+    data: TrainingSet, tokenizer: CLIPTokenizer, work: Path, minutes: float, device: torch.device
+) -> Denoiser:
+    """Train the denoiser, or go on where a run was interrupted.
+
+    Args:
+        data: Latents and captions.
+        tokenizer: Gives the size of the text encoder's vocabulary.
+        work: Directory of the checkpoint ``denoiser.pt``.
+        minutes: Time to train in all.
+        device: Where to compute.
+
+    Returns:
+        The denoiser with averaged weights, in evaluation mode.
+    """
+    torch.manual_seed(0)
+    model = Denoiser(build_unet(), build_text_encoder(tokenizer)).to(device).train()
+    average = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = KernelOptimizer(model, is_inner)
+    budget, first_step = Budget(minutes), 0
+    if state := load_checkpoint(work / "denoiser.pt"):
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        budget, first_step = Budget(minutes, spent=state["seconds"]), state["step"]
+    signal = build_scheduler().alphas_cumprod.to(device)
+    steps = len(signal)
+
+    def step(count: int, progress: float) -> dict[str, Tensor]:
+        rng = np.random.default_rng((2, count))
+        torch.manual_seed(count)
+        chosen = torch.from_numpy(rng.integers(len(data.latents), size=BATCH))
+        variant = torch.from_numpy(rng.integers(data.tokens.shape[1], size=BATCH))
+        clean = data.latents[chosen].to(device)
+        tokens = data.tokens[chosen, variant]
+        dropped = torch.from_numpy(rng.random(BATCH) < DROPPED_CAPTIONS)
+        tokens = torch.where(dropped[:, None], data.no_tokens, tokens).to(device)
+        # One time from each of BATCH equal stretches: the loss varies less than with free draws.
+        times = (torch.arange(BATCH) + torch.rand(BATCH)) * steps / BATCH
+        times = times.long().clamp(max=steps - 1).to(device)
+        alpha = signal[times].sqrt()[:, None, None, None]
+        sigma = (1 - signal[times]).sqrt()[:, None, None, None]
+        noise = torch.randn_like(clean)
+        with torch.autocast(device.type, torch.bfloat16):
+            output = model(alpha * clean + sigma * noise, times, tokens)
+        error = (output.float() - (alpha * noise - sigma * clean)).square().mean((1, 2, 3))
+        weights = velocity_weights(signal[times] / (1 - signal[times]))
+        loss = (weights * error).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        rate = learning_rate(1.0, count, progress)
+        optimizer.step(muon_rate=rate * MUON_RATE, adam_rate=rate * ADAM_RATE)
+        average_into(average, model, count, 0.998)
+        return {"loss": loss.detach(), "velocity": error.detach().mean()}
+
+    def save(count: int) -> None:
+        save_checkpoint(
+            work / "denoiser.pt",
+            {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "seconds": budget.seconds,
+                "step": count,
+            },
+        )
+
+    run_steps(budget, first_step, step, save, label="denoiser")
+    return average
