@@ -241,7 +241,7 @@ def _matching(connection: duckdb.DuckDBPyConnection, clips: pa.Table, where: str
     try:
         condition = duckdb.SQLExpression(where)
         return connection.from_arrow(clips).filter(condition).to_arrow_table()
-    except duckdb.Error as error:
+    except (duckdb.Error, TypeError) as error:  # the latter for text with lone surrogates
         details = str(error).split("\n\nLINE")[0]
         raise InputError(
             f"where {where!r} is not a condition over the columns: {details}"

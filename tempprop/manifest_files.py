@@ -87,7 +87,7 @@ def read_problem(error: Exception, name: str | None) -> Problem:
         )
     return Problem(
         f"cannot be read ({type(error).__name__}: {_first_line(error)})",
-        "Check the path, the permissions and the credentials",
+        "Check the path, the permissions and the credentials; if they are right, it is damaged",
         file=name,
     )
 
@@ -95,6 +95,13 @@ def read_problem(error: Exception, name: str | None) -> Problem:
 def unreadable(source: str, error: Exception) -> ManifestError:
     """Make the error for a source that cannot be read at all."""
     return ManifestError(without_credentials(source), [read_problem(error, None)])
+
+
+def unwritable(target: str, error: Exception) -> ManifestError:
+    """Make the error for a target that cannot be written."""
+    message = f"cannot be written ({type(error).__name__}: {_first_line(error)})"
+    advice = "Check the path, the free space, the permissions and the credentials"
+    return ManifestError(without_credentials(target), [Problem(message, advice)])
 
 
 @contextmanager
@@ -108,9 +115,11 @@ def replacing(target: str) -> Iterator[Path]:
         target: Path or fsspec URI.
 
     Raises:
-        OSError: If the target cannot be written.
+        ManifestError: If a remote target cannot be reached.
+        OSError: If a local one cannot be written.
     """
-    filesystem, path = fsspec.core.url_to_fs(target)
+    with _telling(target):
+        filesystem, path = fsspec.core.url_to_fs(target)
     if isinstance(filesystem, LocalFileSystem):
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,8 @@ def replacing(target: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         partial = Path(folder, "partial")
         yield partial
-        filesystem.put_file(str(partial), path)
+        with _telling(target):
+            filesystem.put_file(str(partial), path)
 
 
 def _find(source: str) -> tuple[Any, list[str]]:
@@ -138,6 +148,14 @@ def _find(source: str) -> tuple[Any, list[str]]:
         return filesystem, []
     matches = [entry for entry in filesystem.glob(path) if not _is_hidden(entry)]
     return filesystem, sorted(entry for entry in matches if filesystem.isfile(entry))
+
+
+@contextmanager
+def _telling(target: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # every fsspec driver raises its own
+        raise unwritable(target, error) from error
 
 
 def _is_parquet(path: str) -> bool:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tempprop.errors import Problem
 from tempprop.manifest_columns import Complaint, check_cells
-from tempprop.manifest_files import replacing, unreadable
+from tempprop.manifest_files import replacing, unwritable
 from tempprop.manifest_problems import (
     CheckedBatch,
     ProblemList,
@@ -69,7 +69,7 @@ def write_rows(
             ids.report(problems)
             problems.raise_if_any()
     except OSError as error:
-        raise unreadable(target, error) from error
+        raise unwritable(target, error) from error
     return problems.num_rows
 
 

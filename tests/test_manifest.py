@@ -1,4 +1,5 @@
 import math
+import pickle
 import string
 from decimal import Decimal
 from pathlib import Path
@@ -344,6 +345,7 @@ def test_where_keeps_the_order_and_limit_counts_after_it(tmp_path):
         "(SELECT count(*) FROM clips) > 0",
         "sum(priority) > 1",
         "prompt",
+        "prompt = '\ud800'",
         "",
     ],
 )
@@ -471,7 +473,17 @@ def test_nothing_is_written_where_a_row_is_bad(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["m.parquet"]
 
 
-def test_a_target_that_cannot_be_written_is_told(tmp_path):
+@pytest.mark.parametrize("target", ["file/m.parquet", "nosuch://user:secret@host/m.parquet"])
+def test_a_target_that_cannot_be_written_is_told(tmp_path, target):
     (tmp_path / "file").touch()
-    with pytest.raises(ManifestError):
-        write_manifest([{"clip_id": "a", "prompt": "p"}], str(tmp_path / "file" / "m.parquet"))
+    target = target if "://" in target else str(tmp_path / target)
+    with pytest.raises(ManifestError, match="cannot be written") as caught:
+        write_manifest([{"clip_id": "a", "prompt": "p"}], target)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_error_crosses_processes(tmp_path):
+    with pytest.raises(ManifestError) as caught:
+        validate_manifest(manifest(tmp_path, fps=[-1.0]), CONFIG)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.problems) == (str(caught.value), caught.value.problems)
