@@ -304,7 +304,7 @@ def _load(path: Path, pipeline_class: str, options: dict[str, Any]) -> Any:
 
 def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
     family = getattr(diffusers, wanted.name, None)
-    if not hasattr(family, "from_config"):
+    if family is None or not hasattr(family, "from_config"):
         raise ModelError(f"diffusers has no scheduler {wanted.name!r}: check scheduler.name")
     return family.from_config(current.config, **wanted.options)
 

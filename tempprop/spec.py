@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 RENDER_VERSION = 1
 """Raised whenever the same spec would give other pixels than before."""
 
-RECORD_SCHEMA_VERSION = 1
+RECORD_SCHEMA_VERSION: Literal[1] = 1
 
 CLIP_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 
@@ -48,7 +48,7 @@ class ClipSettings(Frozen):
     Attributes:
         negative_prompt: What guidance leads away from; empty for none.
         num_frames: Length of the clip in frames.
-        fps: Frames per second of the media file.
+        fps: Frames per second of the media file, 0.1 to 240.
         width: Width in pixels; a multiple of 8.
         height: Height in pixels; a multiple of 8.
         num_inference_steps: Denoising steps of every frame.
@@ -67,7 +67,7 @@ class ClipSettings(Frozen):
 
     negative_prompt: str = ""
     num_frames: int = Field(default=16, ge=1, le=100_000)
-    fps: float = Field(default=8.0, gt=0, le=240)
+    fps: float = Field(default=8.0, ge=0.1, le=240)
     width: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)

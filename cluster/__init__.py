@@ -1,0 +1,1 @@
+"""Ray: the workers that hold a model, and the dispatcher that keeps them busy."""

@@ -1,0 +1,334 @@
+"""The Ray actor that holds a model: a planned clip comes in, a committed record goes out."""
+
+import importlib.metadata
+import logging
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import ray
+import torch
+
+from cluster.read_ahead import read_ahead
+from tempprop.encode import encode_clip
+from tempprop.errors import InputError, Interrupted, ModelError, StoreError, StoreInputError
+from tempprop.mini import unknown_words
+from tempprop.pipeline import LoadedModel, load_pipeline
+from tempprop.plan import PlannedClip
+from tempprop.quality import QualityMeter
+from tempprop.render import FrameChunk, Frames, render_clips
+from tempprop.spec import ClipResult, ClipSpec, RenderConfig, StageSeconds
+from tempprop.store import commit, open_store, upload_media
+
+SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
+"""Libraries whose versions may shape pixels or bytes."""
+
+CHUNKS_AHEAD = 2
+"""Decoded chunks that may wait for the encoder before denoising waits too."""
+
+TEMPORARY_PREFIX = "tempprop-worker-"
+
+logger = logging.getLogger("tempprop.worker")
+
+ErrorKind = Literal[
+    "input", "out of memory", "poisoned process", "storage", "interrupted", "unknown"
+]
+
+
+@dataclass(frozen=True)
+class FailedAttempt:
+    """A clip that this worker could not render, as a value: exceptions do not always travel.
+
+    Attributes:
+        kind: What the dispatcher has to do about it.
+        error_class: Name of the exception class.
+        message: Its message.
+        traceback: Where it was raised.
+        node: Host name.
+        seconds: How long the attempt took.
+    """
+
+    kind: ErrorKind
+    error_class: str
+    message: str
+    traceback: str
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What a worker has to say when it is asked.
+
+    Attributes:
+        progress: Share of the frame-steps done, 0 to 1, of each clip in work.
+        log: Lines that were logged since the last report, with their levels.
+    """
+
+    progress: dict[str, float] = field(default_factory=dict)
+    log: list[tuple[int, str]] = field(default_factory=list)
+
+
+class RenderWorker:
+    """A process that holds one model and renders clips with it.
+
+    Up to two clips are in work at once: one denoises, while the one before it is still being
+    encoded and uploaded. The actor therefore runs with several threads, and a lock makes the
+    denoising take turns.
+
+    Args:
+        out: Output location, opened in this process.
+        config: Model and look.
+        run_id: The run, for the records.
+        torch_threads: Threads of PyTorch on the CPU.
+    """
+
+    def __init__(self, out: str, config: RenderConfig, run_id: str, torch_threads: int) -> None:
+        torch.set_num_threads(torch_threads)
+        remove_leftovers()
+        self._store = open_store(out)
+        self._config = config
+        self._run_id = run_id
+        self._node = socket.gethostname()
+        self._denoising = threading.Lock()
+        self._stopping = threading.Event()
+        self._model: tuple[tuple[object, ...], LoadedModel] | None = None
+        self._progress: dict[str, float] = {}
+        self._log = _LogBuffer()
+        logging.getLogger("tempprop").addHandler(self._log)
+        logging.getLogger("tempprop").setLevel(logging.INFO)
+
+    def load(self, clip: PlannedClip | None) -> str | None:
+        """Load the model of a clip, or nothing where there is no clip.
+
+        Returns:
+            None, or why the model cannot be used.
+        """
+        try:
+            if clip is not None:
+                self._model_of(clip)
+        except InputError as error:
+            return str(error)
+        return None
+
+    def render(
+        self, clip: PlannedClip, attempt: int, frames_per_batch: int
+    ) -> ClipResult | FailedAttempt:
+        """Render, encode, upload and commit one clip.
+
+        Args:
+            clip: What to render.
+            attempt: 1 for the first try.
+            frames_per_batch: Frames that are denoised together.
+
+        Returns:
+            The record that was committed, or what went wrong.
+        """
+        started = time.perf_counter()
+        try:
+            return self._produce(clip, attempt, frames_per_batch)
+        except Exception as error:
+            return FailedAttempt(
+                kind=error_kind(error),
+                error_class=type(error).__name__,
+                message=str(error),
+                traceback=traceback.format_exc(),
+                node=self._node,
+                seconds=time.perf_counter() - started,
+            )
+        finally:
+            self._progress.pop(clip.spec.clip_id, None)
+
+    def report(self) -> WorkerReport:
+        """Say how far the clips in work are, and what was logged since the last report."""
+        return WorkerReport(dict(self._progress), self._log.drain())
+
+    def stop(self) -> None:
+        """Give up the clips that denoise, at their next step; finished ones are still committed."""
+        self._stopping.set()
+
+    def _produce(self, clip: PlannedClip, attempt: int, frames_per_batch: int) -> ClipResult:
+        spec, key = clip.spec, clip.key
+        timer, meter = _Timer(), QualityMeter()
+        frames = read_ahead(self._frames(clip, frames_per_batch, timer, meter), CHUNKS_AHEAD)
+        with temporary_directory() as directory, closing(frames):
+            encoded = encode_clip(
+                frames,
+                directory,
+                key[:16],
+                fps=spec.fps,
+                num_frames=spec.num_frames,
+                width=spec.width,
+                height=spec.height,
+                encoder=self._config.encoder,
+                metadata={"tempprop_key": key, "clip_id": spec.clip_id},
+            )
+            encode_seconds = time.perf_counter() - timer.frames_done
+            started = time.perf_counter()
+            media = upload_media(self._store, encoded, spec.clip_id, key)
+        result = ClipResult(
+            key=key,
+            clip_id=spec.clip_id,
+            spec=spec,
+            model=clip.identity,
+            encoder=self._config.encoder,
+            dtype=self._config.dtype,
+            versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
+            media=media,
+            quality=meter.figures(),
+            seconds=StageSeconds(
+                denoise=timer.denoise,
+                decode=timer.decode,
+                encode=encode_seconds,
+                upload=time.perf_counter() - started,
+            ),
+            hardware=self._hardware(),
+            attempts=attempt,
+            run_id=self._run_id,
+            created_at=datetime.now(UTC),
+        )
+        return commit(self._store, result)
+
+    def _frames(
+        self, clip: PlannedClip, frames_per_batch: int, timer: "_Timer", meter: QualityMeter
+    ) -> Generator[Frames, None, None]:
+        """Render a clip chunk by chunk, while no other clip denoises on this worker."""
+        with self._denoising:
+            self._refuse_if_stopping(clip.spec)
+            model = self._model_of(clip)
+            self._warn_of_unknown_words(clip.spec)
+
+            def on_step(done: int, total: int) -> None:
+                self._refuse_if_stopping(clip.spec)
+                self._progress[clip.spec.clip_id] = done / total
+
+            for chunk in render_clips(
+                model, [clip.spec], frames_per_batch=frames_per_batch, on_step=on_step
+            ):
+                timer.add(chunk)
+                meter.add(chunk.frames)
+                yield chunk.frames
+            self._progress[clip.spec.clip_id] = 1.0
+        timer.frames_done = time.perf_counter()
+
+    def _model_of(self, clip: PlannedClip) -> LoadedModel:
+        """Hold the model of a clip; the one before it is let go first."""
+        wanted = (clip.spec.model, clip.spec.loras)
+        if self._model is None or self._model[0] != wanted:
+            self._model = None
+            self._model = (wanted, self._load(clip))
+        return self._model[1]
+
+    def _load(self, clip: PlannedClip) -> LoadedModel:
+        model = load_pipeline(
+            clip.spec.model,
+            revision=self._config.revision,
+            dtype=self._config.dtype,
+            scheduler=self._config.scheduler,
+            loras=clip.spec.loras,
+            allow_pickle=self._config.allow_pickle,
+        )
+        if model.identity != clip.identity:
+            raise ModelError(
+                f"{self._node} holds other weights of the model {clip.spec.model!r} than the "
+                f"machine that planned the run: {model.identity.digest[:16]} instead of "
+                f"{clip.identity.digest[:16]}. Put the same files on both"
+            )
+        return model
+
+    def _refuse_if_stopping(self, spec: ClipSpec) -> None:
+        if self._stopping.is_set():
+            raise Interrupted(f"clip {spec.clip_id!r} was given up because the run was stopped")
+
+    def _warn_of_unknown_words(self, spec: ClipSpec) -> None:
+        words = unknown_words(spec.prompt) if spec.model == "mini" else []
+        if words:
+            logger.warning(
+                "clip %r: the embedded model does not know: %s", spec.clip_id, ", ".join(words)
+            )
+
+    def _hardware(self) -> dict[str, str]:
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+        return {
+            "host": self._node,
+            "device": device or platform.machine(),
+            "torch_threads": str(torch.get_num_threads()),
+        }
+
+
+RenderWorkerActor = ray.remote(RenderWorker)
+"""`RenderWorker` as a Ray actor class; options are given by `cluster.pool`."""
+
+
+def error_kind(error: BaseException) -> ErrorKind:
+    """Sort an error by what has to be done about it.
+
+    Input errors stay, whoever tries again. Storage errors may go away. Memory may suffice for
+    fewer frames at a time. After an error of the CUDA driver nothing works in that process.
+    """
+    if isinstance(error, StoreInputError | StoreError):
+        return "storage"
+    if isinstance(error, InputError):
+        return "input"
+    if isinstance(error, Interrupted):
+        return "interrupted"
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out of memory"
+    if "CUDA error" in str(error):
+        return "poisoned process"
+    return "unknown"
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Make a directory for a clip's files, named so that `remove_leftovers` knows its owner."""
+    prefix = f"{TEMPORARY_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as directory:
+        yield Path(directory)
+
+
+def remove_leftovers() -> None:
+    """Remove temporary directories whose worker was killed before it could."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*"):
+        owner = directory.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+class _Timer:
+    """Seconds that a clip spent in denoising and decoding, and when its last frame was made."""
+
+    def __init__(self) -> None:
+        self.denoise = 0.0
+        self.decode = 0.0
+        self.frames_done = time.perf_counter()
+
+    def add(self, chunk: FrameChunk) -> None:
+        self.denoise += chunk.denoise_seconds
+        self.decode += chunk.decode_seconds
+
+
+class _LogBuffer(logging.Handler):
+    """Keeps log lines until the dispatcher fetches them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append((record.levelno, self.format(record)))
+
+    def drain(self) -> list[tuple[int, str]]:
+        lines, self._lines = self._lines, []
+        return lines

@@ -1,0 +1,1 @@
+"""The configurations that come with tempprop, as YAML: one file, one model and look."""

@@ -1,0 +1,1 @@
+"""Prefect: the batch, the night, and the command line."""

@@ -1,0 +1,329 @@
+"""The batch as a Prefect flow: validate, plan, render, catalog.
+
+One Prefect task is one stage of a batch, never one clip: Prefect shows and schedules the night,
+Ray places the clips.
+"""
+
+import json
+import logging
+import secrets
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Cancelled, Completed, Failed
+
+from cluster.dispatch import Committed, GivenUp, Retried, WorkerLog, dispatch
+from cluster.pool import WorkerFactory, worker_layout
+from cluster.session import ray_session
+from flows.events import BatchSummary, Ended, Planned, Tally, emit
+from tempprop.catalog import read_catalog, write_catalog
+from tempprop.config import load_config
+from tempprop.contact_sheet import MOST_CLIPS, ClipOnSheet, write_contact_sheet
+from tempprop.objects import fetch_file
+from tempprop.plan import Plan, iter_queue, plan_batch
+from tempprop.preflight import Preflight, check_batch, identify
+from tempprop.spec import RenderConfig
+from tempprop.storage_faults import display_uri
+from tempprop.store import (
+    Store,
+    committed_keys,
+    iter_results,
+    open_store,
+    write_failure,
+    write_run_file,
+)
+
+ARTIFACT_SECONDS = 5.0
+MOST_FAILED_CLIP_IDS = 100
+
+
+@flow(name="render-batch", persist_result=False)
+def render_batch(
+    manifest: str,
+    out: str,
+    config: str = "mini",
+    overrides: list[str] | None = None,
+    ray_address: str | None = None,
+    limit: int | None = None,
+    where: str | None = None,
+) -> State[BatchSummary]:
+    """Render the clips of a manifest that are not in the store yet.
+
+    Args:
+        manifest: Parquet file, directory or glob; path or URI.
+        out: Output location; path or URI.
+        config: Name or path of a configuration.
+        overrides: Changes to it, such as `clip.fps=12`.
+        ray_address: Running Ray cluster; None starts a private Ray on this machine.
+        limit: Render only the first so many clips that satisfy `where`.
+        where: SQL condition over the manifest's columns.
+
+    Returns:
+        Completed when every clip asked for is committed, failed when some are dead letters,
+        cancelled when the run was stopped.
+
+    Raises:
+        InputError: Something that was given is wrong; nothing was rendered.
+        StoreError: The store failed for good; what is committed stays.
+    """
+    started_at, started = datetime.now(UTC), time.monotonic()
+    run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    resolved = load_config(config, overrides or [])
+    with tempfile.TemporaryDirectory(prefix="tempprop-batch-") as directory:
+        validate(manifest, out, resolved)
+        plan = plan_clips(manifest, out, resolved, run_id, Path(directory), limit, where)
+        tally = Tally()
+        interrupted = False
+        if plan.pending:
+            interrupted = render_clips_on_cluster(plan, out, resolved, run_id, ray_address, tally)
+        catalog_url, sheet_url = catalog(out, run_id, tally, Path(directory))
+    summary = BatchSummary(
+        run_id=run_id,
+        manifest=display_uri(manifest),
+        out=display_uri(out),
+        total=plan.total,
+        committed_before=plan.committed,
+        committed=tally.committed,
+        failed=tally.failed,
+        failed_clip_ids=tally.failed_clip_ids,
+        not_rendered=plan.pending - tally.committed - tally.failed,
+        interrupted=interrupted,
+        frames=tally.frames,
+        seconds=round(time.monotonic() - started, 3),
+        catalog_url=catalog_url,
+        contact_sheet_url=sheet_url,
+        started_at=started_at.isoformat(),
+    )
+    write_run_file(open_store(out), run_id, "summary.json", _json(asdict(summary)))
+    create_table_artifact(key="batch-summary", table=_table(summary), description="The batch")
+    emit(Ended(summary))
+    return _final_state(summary)
+
+
+@task(name="validate", cache_policy=NO_CACHE, persist_result=False)
+def validate(manifest: str, out: str, config: RenderConfig) -> Preflight:
+    """Check the manifest, the output and the model before a worker is started."""
+    preflight = check_batch(manifest, out, config)
+    logger = get_run_logger()
+    logger.info("%d clips in %s", preflight.manifest.num_clips, display_uri(manifest))
+    if not preflight.store.conditional_create:
+        logger.warning(
+            "%s overwrites objects that it was asked only to create: two runs that render the "
+            "same clip at the same time may both commit it",
+            display_uri(out),
+        )
+    return preflight
+
+
+@task(name="plan", cache_policy=NO_CACHE, persist_result=False)
+def plan_clips(
+    manifest: str,
+    out: str,
+    config: RenderConfig,
+    run_id: str,
+    directory: Path,
+    limit: int | None,
+    where: str | None,
+) -> Plan:
+    """Take away what is committed, and queue the rest on disk."""
+    store = open_store(out)
+    plan = plan_batch(
+        manifest,
+        config,
+        committed_keys=committed_keys(store),
+        identify=partial(identify, config),
+        queue_path=directory / "queue.parquet",
+        where=where,
+        limit=limit,
+    )
+    get_run_logger().info(
+        "%d clips asked for, %d committed before, %d to render",
+        plan.total,
+        plan.committed,
+        plan.pending,
+    )
+    description = {
+        "run_id": run_id,
+        "manifest": display_uri(manifest),
+        "where": where,
+        "limit": limit,
+        "config": config.model_dump(mode="json") | {"model": display_uri(config.model)},
+        "total": plan.total,
+        "committed_before": plan.committed,
+        "pending": plan.pending,
+        "pending_frames": plan.pending_frames,
+    }
+    write_run_file(store, run_id, "plan.json", _json(description))
+    emit(Planned(run_id, plan, config.workers.num_workers))
+    return plan
+
+
+@task(name="render", cache_policy=NO_CACHE, persist_result=False)
+def render_clips_on_cluster(
+    plan: Plan,
+    out: str,
+    config: RenderConfig,
+    run_id: str,
+    ray_address: str | None,
+    tally: Tally,
+) -> bool:
+    """Render the queue on Ray, and write down the dead letters.
+
+    Returns:
+        Whether the run was stopped before the queue was empty.
+    """
+    logger = get_run_logger()
+    store = open_store(out)
+    report = _ProgressReport(plan.pending)
+    with _stop_signals() as stop, ray_session(ray_address):
+        factory = WorkerFactory(worker_layout(config), out, config, run_id)
+        for event in dispatch(iter_queue(plan), factory, stop):
+            match event:
+                case Committed(result):
+                    tally.committed += 1
+                    tally.frames += result.media.num_frames
+                    if len(tally.shown) < MOST_CLIPS:
+                        tally.shown.add(result.key)
+                    logger.debug("committed %s", result.clip_id)
+                case GivenUp(failure):
+                    write_failure(store, failure)
+                    tally.failed += 1
+                    if len(tally.failed_clip_ids) < MOST_FAILED_CLIP_IDS:
+                        tally.failed_clip_ids.append(failure.clip_id)
+                    logger.error(
+                        "gave up %s after %d attempts: %s: %s",
+                        failure.clip_id,
+                        len(failure.attempts),
+                        failure.error_class,
+                        failure.message,
+                    )
+                case Retried(clip_id, attempt):
+                    logger.warning(
+                        "trying %s again after %s on %s: %s",
+                        clip_id,
+                        attempt.error_class,
+                        attempt.worker,
+                        attempt.message,
+                    )
+                case WorkerLog(worker, level, line):
+                    logger.log(level, "%s: %s", worker, line)
+            report.update(tally, final=False)
+            emit(event)
+        report.update(tally, final=True)
+        return stop.is_set()
+
+
+@task(name="catalog", cache_policy=NO_CACHE, persist_result=False)
+def catalog(out: str, run_id: str, tally: Tally, directory: Path) -> tuple[str | None, str | None]:
+    """Compact the records that no catalog file has yet, and draw the contact sheet.
+
+    Records of runs that were killed before they came this far are picked up here too.
+
+    Returns:
+        Paths of the catalog file and of the contact sheet below the output root; None for what
+        had nothing to show.
+    """
+    store = open_store(out)
+    missing = committed_keys(store) - set(read_catalog(store, ["key"])["key"].to_pylist())
+    url = write_catalog(store, run_id, iter_results(store, missing)) if missing else None
+    get_run_logger().info("%d records added to the catalog", len(missing))
+    return url, _write_sheet(store, run_id, tally, directory)
+
+
+def _write_sheet(store: Store, run_id: str, tally: Tally, directory: Path) -> str | None:
+    """Draw the first clips of a run as one picture."""
+    if not tally.shown:
+        return None
+    clips = []
+    for result in sorted(iter_results(store, tally.shown), key=lambda result: result.clip_id):
+        media = directory / f"{result.key}.mp4"
+        fetch_file(store, result.media.url, media)
+        clips.append(ClipOnSheet(result.spec.prompt, media, result.clip_id))
+    path = directory / "contact_sheet.png"
+    write_contact_sheet(clips, path)
+    return write_run_file(store, run_id, path.name, path.read_bytes())
+
+
+class _ProgressReport:
+    """A Prefect progress artifact that is renewed now and then.
+
+    Args:
+        pending: Clips to render.
+    """
+
+    def __init__(self, pending: int) -> None:
+        self._pending = pending
+        self._updated = time.monotonic()
+        identifier = create_progress_artifact(
+            progress=0.0, key="render-progress", description=f"{pending} clips to render"
+        )
+        assert isinstance(identifier, UUID)
+        self._identifier = identifier
+
+    def update(self, tally: Tally, *, final: bool) -> None:
+        """Show how many clips have ended, unless that was done a moment ago."""
+        if not final and time.monotonic() - self._updated < ARTIFACT_SECONDS:
+            return
+        self._updated = time.monotonic()
+        ended = tally.committed + tally.failed
+        update_progress_artifact(self._identifier, progress=100 * ended / self._pending)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event for the time of a `with` block.
+
+    Signals can be handled in the main thread only; elsewhere the event is never set.
+    """
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def request(number: int, frame: Any) -> None:
+        # A second signal means that somebody is in a hurry.
+        if stop.is_set():
+            raise KeyboardInterrupt
+        logging.getLogger("tempprop").warning("stopping")
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, request) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, previous, strict=True):
+            signal.signal(number, handler)
+
+
+def _final_state(summary: BatchSummary) -> State[BatchSummary]:
+    if summary.interrupted:
+        return Cancelled(message=f"stopped, {summary.not_rendered} clips are left to render")
+    if summary.failed:
+        return Failed(message=f"{summary.failed} of {summary.total} clips are dead letters")
+    return Completed(message=f"all {summary.total} clips are committed")
+
+
+def _table(summary: BatchSummary) -> list[dict[str, Any]]:
+    return [{"": name.replace("_", " "), "value": value} for name, value in asdict(summary).items()]
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode()

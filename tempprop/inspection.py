@@ -1,0 +1,101 @@
+"""Questions about an output location: what is in it, and what became of one clip."""
+
+import json
+from typing import Any
+
+from tempprop.catalog import find_clip, find_failures
+from tempprop.errors import InputError
+from tempprop.objects import list_names, read_object
+from tempprop.spec import ClipFailure, ClipResult
+from tempprop.store import committed_keys, failed_keys, open_store
+
+TRACEBACK_LINES = 12
+
+
+def output_status(out: str) -> dict[str, Any]:
+    """Count what is in an output location, and describe its latest run that ended.
+
+    Args:
+        out: Path or URI of the output.
+
+    Returns:
+        Facts by name.
+
+    Raises:
+        StoreInputError: The output cannot be read.
+    """
+    store = open_store(out)
+    facts: dict[str, Any] = {
+        "output": store.uri,
+        "committed": len(committed_keys(store)),
+        "dead_letters": len(failed_keys(store)),
+    }
+    runs = sorted(list_names(store, "runs"))
+    facts["runs"] = len(runs)
+    for run_id in reversed(runs):
+        try:
+            summary = json.loads(read_object(store, f"runs/{run_id}/summary.json"))
+        except FileNotFoundError:
+            continue
+        facts |= {f"latest_{name}": value for name, value in _headline(summary).items()}
+        break
+    return facts
+
+
+def explain_clip(out: str, clip_id: str) -> str:
+    """Say what became of a clip.
+
+    Args:
+        out: Path or URI of the output.
+        clip_id: Name of the clip.
+
+    Returns:
+        A text of several lines: every committed take, and every dead letter with its attempts.
+
+    Raises:
+        InputError: The output knows nothing of the clip.
+        StoreInputError: The output cannot be read.
+    """
+    store = open_store(out)
+    results, failures = find_clip(store, clip_id), find_failures(store, clip_id)
+    if not results and not failures:
+        raise InputError(
+            f"{store.uri} knows no clip {clip_id!r}: it is neither committed nor a dead letter. "
+            "Check the clip_id, or render its manifest"
+        )
+    return "\n\n".join([*map(_about_result, results), *map(_about_failure, failures)])
+
+
+def _headline(summary: dict[str, Any]) -> dict[str, Any]:
+    names = ("run_id", "total", "committed", "failed", "not_rendered", "seconds")
+    return {name: summary[name] for name in (*names, "contact_sheet_url")}
+
+
+def _about_result(result: ClipResult) -> str:
+    lines = [
+        f"{result.clip_id}: committed {result.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"  media     {result.media.url} ({result.media.num_frames} frames)",
+        f"  prompt    {result.spec.prompt}",
+        f"  model     {result.model.uri} ({result.model.digest[:16]}), seed {result.spec.seed}",
+        f"  run       {result.run_id}, attempt {result.attempts}",
+        f"  key       {result.key}",
+    ]
+    return "\n".join(lines)
+
+
+def _about_failure(failure: ClipFailure) -> str:
+    lines = [
+        f"{failure.clip_id}: given up {failure.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        f"  reason    {failure.error_class}: {failure.message}",
+        f"  prompt    {failure.spec.prompt}",
+        f"  run       {failure.run_id}",
+        f"  key       {failure.key}",
+    ]
+    for number, attempt in enumerate(failure.attempts, start=1):
+        place = f"{attempt.worker} on {attempt.node}" if attempt.node else attempt.worker
+        lines.append(
+            f"  attempt {number} {place}, {attempt.seconds:.1f} s: "
+            f"{attempt.error_class}: {attempt.message}"
+        )
+    lines += [f"  | {line}" for line in failure.traceback.splitlines()[-TRACEBACK_LINES:]]
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""One clip in this process: the shortest way from a prompt to a media file."""
+
+import logging
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from tempprop.encode import EncodedClip, encode_clip
+from tempprop.errors import InputError
+from tempprop.mini import unknown_words
+from tempprop.pipeline import load_pipeline
+from tempprop.render import render_clips
+from tempprop.spec import ClipSpec, RenderConfig
+
+logger = logging.getLogger("tempprop.preview")
+
+
+def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) -> EncodedClip:
+    """Render one clip with a configuration's defaults.
+
+    Args:
+        prompt: What the clip shows.
+        out: The `.mp4` file to write; its directory exists. The poster goes beside it as `.jpg`.
+        config: Model and look.
+        seed: Key of the noise.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: The file name or the prompt cannot be used.
+        ModelError: The model cannot be used.
+        RenderError: The clip could not be rendered.
+        EncodeError: The clip could not be encoded.
+    """
+    if out.suffix != ".mp4":
+        raise InputError(f"a preview is an .mp4 file, not {out.name!r}: choose another --out")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no directory {out.parent}: make it, or choose another --out")
+    if not prompt.strip():
+        raise InputError("the prompt is empty: say what the clip shows")
+    spec = ClipSpec(
+        clip_id="preview",
+        prompt=prompt,
+        seed=seed,
+        model=config.model,
+        **config.clip.model_dump(),
+    )
+    if spec.model == "mini" and (words := unknown_words(prompt)):
+        logger.warning("the embedded model does not know: %s", ", ".join(words))
+    model = load_pipeline(
+        spec.model,
+        revision=config.revision,
+        dtype=config.dtype,
+        scheduler=config.scheduler,
+        allow_pickle=config.allow_pickle,
+    )
+    chunks = render_clips(model, [spec], frames_per_batch=config.frames_per_batch)
+    with tempfile.TemporaryDirectory(prefix="tempprop-preview-", dir=out.parent) as directory:
+        encoded = encode_clip(
+            (chunk.frames for chunk in chunks),
+            Path(directory),
+            out.stem,
+            fps=spec.fps,
+            num_frames=spec.num_frames,
+            width=spec.width,
+            height=spec.height,
+            encoder=config.encoder,
+            metadata={"prompt": prompt},
+        )
+        shutil.move(encoded.poster_path, out.with_suffix(".jpg"))
+        shutil.move(encoded.path, out)
+    return replace(encoded, path=out, poster_path=out.with_suffix(".jpg"))
