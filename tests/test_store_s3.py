@@ -249,20 +249,19 @@ def stalled_server():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        done = threading.Event()
+        asked, done = threading.Event(), threading.Event()
 
         def serve():
             connection, _ = server.accept()
             with connection:
                 connection.recv(65_536)
                 connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                asked.set()
                 done.wait(60)
 
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", asked
         done.set()
-        thread.join()
 
 
 def test_an_upload_to_a_server_that_stops_reading_ends(monkeypatch, s3_uri, tmp_path):
@@ -270,8 +269,10 @@ def test_an_upload_to_a_server_that_stops_reading_ends(monkeypatch, s3_uri, tmp_
     source = tmp_path / "large.mp4"
     with source.open("wb") as file:
         file.truncate(30_000_000)
-    with stalled_server() as endpoint:
+    with stalled_server() as (endpoint, asked):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-        store = open_store(s3_uri, deadline_seconds=1.0)
+        store = open_store(s3_uri, deadline_seconds=3.0)
+        store.fs.connect()  # building the client takes its time on a busy machine
         with pytest.raises(StoreError, match="does not answer"):
             put_file(store, source, "media/a.mp4")
+        assert asked.is_set()
