@@ -18,6 +18,7 @@ os.environ.update(
         "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
         "AWS_SHARED_CREDENTIALS_FILE": str(TEST_HOME / "aws-credentials"),
         "DO_NOT_TRACK": "1",
+        "DIFFUSERS_VERBOSITY": "error",
         "HF_HUB_OFFLINE": "1",
         "PREFECT_HOME": str(TEST_HOME / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -25,6 +26,7 @@ os.environ.update(
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "TRANSFORMERS_VERBOSITY": "error",
     }
 )
 for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -34,6 +36,14 @@ for name in [name for name in os.environ if name.startswith("AWS_")]:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(TEST_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion checkpoint of a few thousand random weights, as a user's would lie."""
+    import tiny_pipelines
+
+    return tiny_pipelines.save("stable-diffusion", tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture(scope="session")

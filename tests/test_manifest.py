@@ -165,7 +165,7 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
         ("width", 130, "multiple of 8"),
         ("fps", math.nan, "finite"),
         ("fps", -math.inf, "finite"),
-        ("fps", 0, "greater than 0"),
+        ("fps", 0, "greater than or equal to 0.1"),
         ("guidance_scale", 2**60 + 1, "more digits"),
         ("noise_correlation", 1.5, "less than or equal to 1"),
         ("propagation_keeps", "both", "'noise' or 'sample'"),
