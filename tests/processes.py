@@ -1,0 +1,34 @@
+"""The processes of a run, as an operating system sees them."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+
+WORKER_TITLE = "ray::RenderWorker"
+
+
+def workers_of(parent: int) -> list[psutil.Process]:
+    """The render workers below a process, by the title that Ray gives them."""
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        try:
+            if " ".join(process.cmdline()).startswith(WORKER_TITLE):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill(process: psutil.Process) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s in vain")
+        time.sleep(0.1)
