@@ -1,0 +1,116 @@
+"""A night survives what kills its processes: the whole command, real signals, then a rerun."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from clips import SLOW_STEPS, small_manifest, tiny_overrides
+from processes import kill, wait_until, workers_of
+
+from tempprop.catalog import read_catalog
+from tempprop.store import iter_results, open_store
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+CLIPS = 12
+
+
+@contextmanager
+def _running(manifest: Path, out: str, checkpoint: Path) -> Iterator[subprocess.Popen]:
+    """Run `tempprop render` in a process group of its own, and leave none of it behind."""
+    command = [sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", out]
+    process = subprocess.Popen(
+        [*command, *tiny_overrides(checkpoint, steps=SLOW_STEPS)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    family = [psutil.Process(process.pid)]
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            family += psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+        process.communicate()
+        for member in family:
+            if member.is_running():
+                member.kill()
+
+
+def _committed(out: str) -> int:
+    records = Path(out, "records")
+    return len(list(records.glob("*.json"))) if records.exists() else 0
+
+
+def _finish(manifest: Path, out: str, checkpoint: Path) -> str:
+    with _running(manifest, out, checkpoint) as process:
+        stdout, stderr = process.communicate(timeout=500)
+        assert process.returncode == 0, stderr
+    return stdout
+
+
+def _assert_everything_is_committed_once(out: str) -> None:
+    store = open_store(out)
+    results = list(iter_results(store))
+    assert Counter(result.clip_id for result in results) == {
+        f"clip-{n:02}": 1 for n in range(CLIPS)
+    }
+    for result in results:
+        assert Path(out, result.media.url).stat().st_size == result.media.bytes
+    catalogued = read_catalog(store, ["key"])["key"].to_pylist()
+    assert sorted(catalogued) == sorted(result.key for result in results)
+    assert not list(Path(out).glob("failures/*.json"))
+    assert not list(Path(out).rglob("*.partial*"))
+
+
+def test_a_worker_that_is_killed_in_mid_clip_loses_nothing(tiny_checkpoint, tmp_path):
+    manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
+    with _running(manifest, out, tiny_checkpoint) as process:
+        wait_until(lambda: _committed(out) >= 2)
+        (victim,) = workers_of(process.pid)
+        kill(victim)
+        stdout, stderr = process.communicate(timeout=500)
+        assert process.returncode == 0, stderr
+    assert "again after" in stderr
+    assert f"{CLIPS} clips committed, 0 failed, 0 left" in stdout
+    _assert_everything_is_committed_once(out)
+
+
+def test_a_driver_that_is_killed_loses_nothing(tiny_checkpoint, tmp_path):
+    manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
+    with _running(manifest, out, tiny_checkpoint) as process:
+        wait_until(lambda: _committed(out) >= 3)
+        workers = workers_of(process.pid)
+        process.kill()
+        process.wait()
+        wait_until(lambda: not any(worker.is_running() for worker in workers))
+    before = _committed(out)
+    assert 3 <= before < CLIPS
+    stdout = _finish(manifest, out, tiny_checkpoint)
+    assert f"{CLIPS - before} clips committed, 0 failed, 0 left" in stdout
+    _assert_everything_is_committed_once(out)
+
+
+def test_an_interrupt_stops_in_order_and_a_rerun_goes_on(tiny_checkpoint, tmp_path):
+    manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
+    with _running(manifest, out, tiny_checkpoint) as process:
+        wait_until(lambda: _committed(out) >= 2)
+        # As a terminal does it: the whole process group gets the signal.
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=200)
+        assert process.returncode == 130, stderr
+    assert "left" in stdout
+    before = _committed(out)
+    assert len(list(Path(out, "media").glob("*.mp4"))) == before
+    assert "Traceback" not in stderr
+    _finish(manifest, out, tiny_checkpoint)
+    _assert_everything_is_committed_once(out)
