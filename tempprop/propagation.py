@@ -307,10 +307,14 @@ class Coupling:
         if torch.isfinite(model_output).all():
             return
         finite = torch.isfinite(model_output).flatten(1).all(dim=1)
-        row = int((~finite).nonzero()[0])
-        segment = next(s for s in self._segments if s.rows.start <= row < s.rows.stop)
-        frame = segment.first_frame + row - segment.rows.start
+        segment, frame = locate(self._segments, int((~finite).nonzero()[0]))
         raise NonFiniteLatentsError(segment.clip_id, frame, self._step)
+
+
+def locate(segments: Sequence[Segment], row: int) -> tuple[Segment, int]:
+    """Find the segment and the number of the frame, in its clip, of a row of the batch."""
+    segment = next(s for s in segments if s.rows.start <= row < s.rows.stop)
+    return segment, segment.first_frame + row - segment.rows.start
 
 
 @contextmanager

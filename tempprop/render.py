@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tempprop.errors import RenderError
 from tempprop.latents import LatentLayout, latent_layout
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
-from tempprop.propagation import Carry, Segment, propagate
+from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec
 
 Frames = npt.NDArray[np.uint8]
@@ -94,6 +95,7 @@ def render_clips(
         ValueError: The clips cannot share a batch.
         ModelError: The model cannot render this size.
         NonFiniteLatentsError: A latent became NaN or infinite.
+        RenderError: A decoded picture is not finite.
     """
     if len({batch_key(spec) for spec in specs}) > 1:
         raise ValueError("clips of one call must have the same model, size, steps and guidance")
@@ -156,6 +158,7 @@ def _render_batch(
     # The last step's own arithmetic, after note_step, is negligible beside the model's.
     denoise_seconds, decode_seconds = last_step - started, time.perf_counter() - last_step
 
+    _refuse_non_finite_pictures(images, segments)
     frames = to_uint8(images)
     for run, run_noise, segment, carry in zip(
         batch, noise, segments, coupling.carries, strict=True
@@ -227,6 +230,17 @@ def _call_pipeline(
         ]
     images: torch.Tensor = model.pipeline(**arguments).images
     return images
+
+
+def _refuse_non_finite_pictures(images: torch.Tensor, segments: Sequence[Segment]) -> None:
+    """Stop at pictures that are not finite, which would be encoded as black frames."""
+    finite = torch.isfinite(images).flatten(1).all(dim=1)
+    if not finite.all():
+        segment, frame = locate(segments, int((~finite).nonzero()[0]))
+        raise RenderError(
+            f"clip {segment.clip_id!r}: frame {frame} decodes to values that are not finite. "
+            "Some autoencoders overflow in half precision: try dtype float32 or bfloat16"
+        )
 
 
 def to_uint8(images: torch.Tensor) -> Frames:

@@ -181,8 +181,7 @@ def test_temporary_directories_of_dead_workers_are_removed(tmp_path, monkeypatch
     assert alive.exists()
 
 
-def test_two_clips_overlap_on_one_worker(tiny_checkpoint, tmp_path):
-    """While one clip is encoded and uploaded, the next one denoises."""
+def test_two_clips_in_work_on_one_worker_are_both_committed(tiny_checkpoint, tmp_path):
     config = tiny_config(tiny_checkpoint, steps=40)
     worker = RenderWorker(str(tmp_path), config, "run-1", 1)
     clips = [planned(config, f"clip-{n}") for n in range(2)]

@@ -3,7 +3,7 @@ import pytest
 import torch
 from tiny_pipelines import FAMILIES, stable_diffusion
 
-from tempprop.errors import ModelError, NonFiniteLatentsError
+from tempprop.errors import ModelError, NonFiniteLatentsError, RenderError
 from tempprop.latents import latent_layout
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
@@ -155,3 +155,10 @@ def test_overflow_names_clip_frame_and_step():
     pipeline.unet.conv_out.weight.data.fill_(torch.inf)
     with pytest.raises(NonFiniteLatentsError, match=r"clip 'clip'.*frame 0.*step 0"):
         _frames(_model(pipeline), _spec())
+
+
+def test_a_decoder_that_overflows_names_clip_and_frame():
+    pipeline = stable_diffusion()
+    pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
+    with pytest.raises(RenderError, match=r"clip 'clip': frame 0 decodes"):
+        _frames(_model(pipeline), _spec(), frames_per_batch=2)
