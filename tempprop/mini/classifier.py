@@ -125,7 +125,7 @@ def train_classifier(stills: NDArray[np.uint8], minutes: float, batch: int = 48)
         optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 
-    run_steps(Budget(minutes), 0, step, lambda count: None, label="classifier")
+    run_steps(Budget(minutes), 0, step, lambda count: None, label="classifier", log_every=100)
     return network.eval()
 
 

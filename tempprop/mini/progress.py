@@ -96,7 +96,7 @@ def run_steps(
     *,
     label: str,
     save_every: float = 180.0,
-    log_every: int = 50,
+    log_every: int = 20,
 ) -> int:
     """Train until the budget is used, saving and reporting now and then.
 

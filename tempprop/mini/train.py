@@ -1,7 +1,8 @@
 """Training of the embedded model from nothing, by one command that can be interrupted.
 
 ``python -m tempprop.mini.train`` draws the stills, learns the tokenizer, trains the autoencoder
-and then the denoiser with its text encoder, and saves the pipeline in half precision.
+and then the denoiser with its text encoder, sharpens the decoder, and saves the pipeline in half
+precision.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tempprop.mini import MINI_PATH
 from tempprop.mini.networks import MAX_TOKENS, build_tokenizer, save_pipeline
 from tempprop.mini.progress import load_checkpoint, save_checkpoint
 from tempprop.mini.stills import cached_stills, captions_at
+from tempprop.mini.train_decoder import train_decoder
 from tempprop.mini.train_denoiser import TrainingSet, encode_captions, train_denoiser
 from tempprop.mini.train_vae import encode_stills, train_vae
 
@@ -112,24 +114,28 @@ def train(
     work: Annotated[Path, typer.Option(help="Stills and checkpoints.")] = Path("build/mini"),
     minutes_vae: Annotated[float, typer.Option(help="Minutes for the autoencoder.")] = 12,
     minutes_denoiser: Annotated[float, typer.Option(help="Minutes for the denoiser.")] = 60,
+    minutes_decoder: Annotated[float, typer.Option(help="More minutes for the decoder.")] = 8,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     threads: Annotated[int, typer.Option(help="Processor threads.")] = 2,
 ) -> None:
     """Train the embedded model; the same command goes on after an interruption."""
-    torch.set_num_threads(threads)
+    # The trainings share each batch among threads, see `tempprop.mini.parallel`.
+    torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
     place = torch.device(device)
     stills = cached_stills(work / "stills.npy", STILLS, workers=threads)
     tokenizer = cached_tokenizer(work / "tokenizer")
-    vae = train_vae(stills, work, minutes_vae, place)
+    vae = train_vae(stills, work, minutes_vae, place, threads)
     latents, mean, std = cached_latents(vae, stills[:CAPTIONED], work, place)
     normalize_latents(vae, mean, std)
+    latents = (latents - mean[:, None, None]) / std[:, None, None]
     data = TrainingSet(
-        latents=(latents - mean[:, None, None]) / std[:, None, None],
+        latents=latents,
         tokens=cached_tokens(tokenizer, CAPTIONED, work),
         no_tokens=encode_captions(tokenizer, [""])[0],
     )
-    denoiser = train_denoiser(data, tokenizer, work, minutes_denoiser, place)
+    denoiser = train_denoiser(data, tokenizer, work, minutes_denoiser, place, threads)
+    train_decoder(vae, latents, stills, work, minutes_decoder, place, threads)
     save_pipeline(output, vae, denoiser.text_encoder, tokenizer, denoiser.unet)
 
 

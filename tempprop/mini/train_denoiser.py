@@ -5,16 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tempprop.mini.networks import build_scheduler, build_text_encoder, build_unet
 from tempprop.mini.optimizers import KernelOptimizer
+from tempprop.mini.parallel import set_gradients, workers_of
 from tempprop.mini.progress import (
     Budget,
     average_into,
@@ -105,7 +108,12 @@ def is_inner(name: str) -> bool:
 
 
 def train_denoiser(
-    data: TrainingSet, tokenizer: CLIPTokenizer, work: Path, minutes: float, device: torch.device
+    data: TrainingSet,
+    tokenizer: CLIPTokenizer,
+    work: Path,
+    minutes: float,
+    device: torch.device,
+    threads: int = 2,
 ) -> Denoiser:
     """Train the denoiser, or go on where a run was interrupted.
 
@@ -115,14 +123,20 @@ def train_denoiser(
         work: Directory of the checkpoint ``denoiser.pt``.
         minutes: Time to train in all.
         device: Where to compute.
+        threads: Threads to share a batch.
 
     Returns:
         The denoiser with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
     model = Denoiser(build_unet(), build_text_encoder(tokenizer)).to(device).train()
+    if device.type == "cpu":
+        # Over so few tokens, the backward pass of fused attention takes longer than all the rest.
+        model.unet.set_attn_processor(AttnProcessor())
+        model.text_encoder.set_attn_implementation("eager")
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = KernelOptimizer(model, is_inner)
+    parameters, workers = list(model.parameters()), workers_of(threads)
     budget, first_step = Budget(minutes), 0
     if state := load_checkpoint(work / "denoiser.pt"):
         model.load_state_dict(state["model"])
@@ -132,32 +146,42 @@ def train_denoiser(
     signal = build_scheduler().alphas_cumprod.to(device)
     steps = len(signal)
 
+    def part(
+        clean: Tensor, noise: Tensor, times: Tensor, tokens: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        alpha = signal[times].sqrt()[:, None, None, None]
+        sigma = (1 - signal[times]).sqrt()[:, None, None, None]
+        with torch.autocast(device.type, torch.bfloat16):
+            output = model(alpha * clean + sigma * noise, times, tokens)
+        error = (output.float() - (alpha * noise - sigma * clean)).square().mean((1, 2, 3))
+        loss = (velocity_weights(signal[times] / (1 - signal[times])) * error).mean()
+        return loss, {"loss": loss, "velocity": error.mean()}
+
     def step(count: int, progress: float) -> dict[str, Tensor]:
         rng = np.random.default_rng((2, count))
         torch.manual_seed(count)
         chosen = torch.from_numpy(rng.integers(len(data.latents), size=BATCH))
         variant = torch.from_numpy(rng.integers(data.tokens.shape[1], size=BATCH))
         clean = data.latents[chosen].to(device)
-        tokens = data.tokens[chosen, variant]
         dropped = torch.from_numpy(rng.random(BATCH) < DROPPED_CAPTIONS)
-        tokens = torch.where(dropped[:, None], data.no_tokens, tokens).to(device)
+        tokens = torch.where(dropped[:, None], data.no_tokens, data.tokens[chosen, variant])
         # One time from each of BATCH equal stretches: the loss varies less than with free draws.
         times = (torch.arange(BATCH) + torch.rand(BATCH)) * steps / BATCH
         times = times.long().clamp(max=steps - 1).to(device)
-        alpha = signal[times].sqrt()[:, None, None, None]
-        sigma = (1 - signal[times]).sqrt()[:, None, None, None]
-        noise = torch.randn_like(clean)
-        with torch.autocast(device.type, torch.bfloat16):
-            output = model(alpha * clean + sigma * noise, times, tokens)
-        error = (output.float() - (alpha * noise - sigma * clean)).square().mean((1, 2, 3))
-        weights = velocity_weights(signal[times] / (1 - signal[times]))
-        loss = (weights * error).mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        batch = (clean, torch.randn_like(clean), times, tokens.to(device))
+        figures = set_gradients(
+            workers,
+            parameters,
+            [
+                partial(part, *(tensor[share::threads] for tensor in batch))
+                for share in range(threads)
+            ],
+        )
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         rate = learning_rate(1.0, count, progress)
-        optimizer.step(muon_rate=rate * MUON_RATE, adam_rate=rate * ADAM_RATE)
+        optimizer.step(workers, muon_rate=rate * MUON_RATE, adam_rate=rate * ADAM_RATE)
         average_into(average, model, count, 0.998)
-        return {"loss": loss.detach(), "velocity": error.detach().mean()}
+        return figures
 
     def save(count: int) -> None:
         save_checkpoint(

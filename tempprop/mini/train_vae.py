@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from tempprop.mini.networks import PICTURE, build_vae
 from tempprop.mini.optimizers import KernelOptimizer
+from tempprop.mini.parallel import set_gradients, workers_of
 from tempprop.mini.progress import (
     Budget,
     average_into,
@@ -26,7 +28,7 @@ from tempprop.mini.progress import (
 PEAK_RATE = 3e-3
 CROP = 64
 CROPS = 8
-WHOLE = 3
+WHOLE = 4
 CROPPED_SHARE = 0.6
 EDGE_WEIGHT = 2.0
 GRADIENT_WEIGHT = 0.5
@@ -80,7 +82,11 @@ def random_batch(
 
 
 def train_vae(
-    stills: NDArray[np.uint8], work: Path, minutes: float, device: torch.device
+    stills: NDArray[np.uint8],
+    work: Path,
+    minutes: float,
+    device: torch.device,
+    threads: int = 2,
 ) -> AutoencoderKL:
     """Train the autoencoder, or go on where a run was interrupted.
 
@@ -92,9 +98,10 @@ def train_vae(
         work: Directory of the checkpoint ``vae.pt``.
         minutes: Time to train in all.
         device: Where to compute.
+        threads: Threads to share a batch.
 
     Returns:
-        The autoencoder with averaged weights and ``scaling_factor`` set, in evaluation mode.
+        The autoencoder with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
     vae = build_vae().to(device)
@@ -102,6 +109,7 @@ def train_vae(
     optimizer = KernelOptimizer(
         vae, lambda name: "conv_in" not in name and "conv_out" not in name and "quant" not in name
     )
+    parameters, workers = list(vae.parameters()), workers_of(threads)
     budget, first_step = Budget(minutes), 0
     if state := load_checkpoint(work / "vae.pt"):
         vae.load_state_dict(state["model"])
@@ -109,24 +117,26 @@ def train_vae(
         optimizer.load_state_dict(state["optimizer"])
         budget, first_step = Budget(minutes, spent=state["seconds"]), state["step"]
 
-    def step(count: int, progress: float) -> dict[str, Tensor]:
-        rng = np.random.default_rng((1, count))
-        crop = CROP if progress < CROPPED_SHARE else PICTURE
-        number = CROPS if crop == CROP else WHOLE
-        target = to_signal(random_batch(stills, crop, number, rng), device)
-        target = target.contiguous(memory_format=torch.channels_last)
+    def part(target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(device.type, torch.bfloat16):
             posterior = vae.encode(target).latent_dist
-            output = vae.decode(posterior.sample()).sample
-        loss = reconstruction_loss(output.float(), target)
+            output = vae.decode(posterior.sample()).sample.float()
+        loss = reconstruction_loss(output, target)
         prior = posterior.kl().float().sum() / posterior.mean.numel()
-        (loss + PRIOR_WEIGHT * prior).backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        error = (output - target).abs().mean()
+        return loss + PRIOR_WEIGHT * prior, {"loss": loss, "prior": prior, "error": error}
+
+    def step(count: int, progress: float) -> dict[str, Tensor]:
+        rng = np.random.default_rng((1, count))
+        crop, number = (CROP, CROPS) if progress < CROPPED_SHARE else (PICTURE, WHOLE)
+        target = to_signal(random_batch(stills, crop, number, rng), device)
+        shares = [partial(part, target[share::threads]) for share in range(threads)]
+        figures = set_gradients(workers, parameters, shares)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         rate = learning_rate(PEAK_RATE, count, progress, warmup=40)
-        optimizer.step(muon_rate=rate, adam_rate=rate)
+        optimizer.step(workers, muon_rate=rate, adam_rate=rate)
         average_into(average, vae, count, 0.995)
-        error = (output.detach().float() - target).abs().mean()
-        return {"loss": loss.detach(), "prior": prior.detach(), "error": error}
+        return figures
 
     def save(count: int) -> None:
         save_checkpoint(
