@@ -1,58 +1,72 @@
 """The command line, the top floor of the house."""
 
 import importlib.metadata
-import json
+import logging
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from tempprop.errors import InputError, Interrupted, TempPropError
-
-EXIT_FAILED_CLIPS = 1
-EXIT_INPUT = 2
-EXIT_INTERRUPTED = 130
+from flows.cli_options import (
+    ConfigOption,
+    CostOption,
+    JsonOption,
+    LimitOption,
+    ManifestArgument,
+    OutArgument,
+    OutOption,
+    RayAddressOption,
+    SeedOption,
+    SetOption,
+    WhereOption,
+    WorkersOption,
+)
+from flows.cli_output import (
+    EXIT_FAILED_CLIPS,
+    EXIT_INTERRUPTED,
+    WarningLines,
+    clear_errors,
+    print_facts,
+    print_summary,
+    print_table,
+)
+from tempprop.errors import TempPropError
 
 app = typer.Typer(
-    help="Render video clips with image diffusion models, by the manifest.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="rich",
 )
-manifest_app = typer.Typer(help="Make manifests.", no_args_is_help=True)
+manifest_app = typer.Typer(
+    help="Make manifests.\n\nExample: [bold]tempprop manifest from-csv --help[/bold]",
+    no_args_is_help=True,
+)
 models_app = typer.Typer(
-    help="Show which models and configurations there are.", no_args_is_help=True
+    help="Show which models and configurations there are.\n\n"
+    "Example: [bold]tempprop models list[/bold]",
+    no_args_is_help=True,
 )
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
 
-ManifestArgument = Annotated[
-    str,
-    typer.Argument(help="Parquet file, directory or glob; a path or a URI.", show_default=False),
-]
-OutArgument = Annotated[str, typer.Argument(help="Output location; a path or a URI.")]
-OutOption = Annotated[str, typer.Option("--out", help="Output location; a path or a URI.")]
-ConfigOption = Annotated[
-    str, typer.Option("--config", "-c", help="Name or YAML file of a configuration.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change one value, as in --set clip.fps=12. Repeatable."),
-]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Take only the first N clips.")]
-WhereOption = Annotated[
-    str | None, typer.Option(help="SQL condition over the columns, as in \"project = 'spring'\".")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+@app.callback(invoke_without_command=True)
+def tempprop(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Render video clips with image diffusion models: a manifest in, a library of clips out.
+
+    Example: [bold]tempprop preview "a red balloon over green hills" --out balloon.mp4[/bold]
+    """
+    if show_version:
+        version()
+        raise typer.Exit
 
 
 @app.command()
@@ -61,10 +75,8 @@ def render(
     out: OutOption,
     config: ConfigOption = "mini",
     changes: SetOption = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="How many worker processes.")] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(help="Running Ray cluster; without it a private Ray is started.")
-    ] = None,
+    workers: WorkersOption = None,
+    ray_address: RayAddressOption = None,
     limit: LimitOption = None,
     where: WhereOption = None,
     as_json: JsonOption = False,
@@ -74,7 +86,7 @@ def render(
     Example: [bold]tempprop render clips.parquet --out s3://bucket/library --config sdxl[/bold]
     """
     overrides = [*(changes or []), *([f"workers.num_workers={workers}"] if workers else [])]
-    _check_before_starting(manifest, out, config, overrides)
+    _check_before_starting(manifest, out, config, overrides, where, limit)
     _prepare_prefect()
     from flows.display import batch_display
     from flows.events import BatchSummary, Ended, Event, observed_by
@@ -122,10 +134,8 @@ def plan(
     changes: SetOption = None,
     limit: LimitOption = None,
     where: WhereOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Workers to estimate for.")] = 1,
-    cost_per_hour: Annotated[
-        float | None, typer.Option(min=0, help="Price of one worker for one hour.")
-    ] = None,
+    workers: WorkersOption = None,
+    cost_per_hour: CostOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what would be rendered, what is done, and how long the rest takes.
@@ -137,9 +147,9 @@ def plan(
     from tempprop.estimate import estimate_batch
 
     estimate = estimate_batch(
-        manifest, out, _load_config(config, changes), limit, where, workers, cost_per_hour
+        manifest, out, _load_config(config, changes), limit, where, workers or 1, cost_per_hour
     )
-    _print_facts("Plan", estimate, as_json)
+    print_facts(estimate, as_json)
 
 
 @app.command()
@@ -158,11 +168,11 @@ def validate(
 
 @app.command()
 def preview(
-    prompt: Annotated[str, typer.Argument(help="What the clip shows.")],
-    out: Annotated[Path, typer.Option("--out", help="The .mp4 file to write.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the clip shows.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .mp4 file to write.")],
     config: ConfigOption = "mini",
     changes: SetOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Key of the noise.")] = 0,
+    seed: SeedOption = 0,
 ) -> None:
     """Render one clip in this process, without Ray and without Prefect.
 
@@ -185,12 +195,13 @@ def status(out: OutArgument, as_json: JsonOption = False) -> None:
     """
     from tempprop.inspection import output_status
 
-    _print_facts("Status", output_status(out), as_json)
+    print_facts(output_status(out), as_json)
 
 
 @app.command()
 def why(
-    out: OutArgument, clip_id: Annotated[str, typer.Argument(help="Name of the clip.")]
+    out: OutArgument,
+    clip_id: Annotated[str, typer.Argument(metavar="CLIP_ID", help="Name of the clip.")],
 ) -> None:
     """Say what became of a clip, and why: its record, or its dead letter with every attempt.
 
@@ -203,7 +214,9 @@ def why(
 
 @app.command()
 def doctor(
-    out: Annotated[str | None, typer.Option("--out", help="Also try this output.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="URI", help="Also try this output.")
+    ] = None,
 ) -> None:
     """Check this installation: libraries, GPU, ffmpeg, the embedded model, the disk.
 
@@ -211,23 +224,20 @@ def doctor(
     """
     from tempprop.doctor import examine
 
-    table = Table("check", "result", "", box=None)
     checks = examine(out)
-    for check in checks:
-        table.add_row(
-            check.name,
-            "[green]good[/green]" if check.good else "[red]bad[/red]",
-            escape(check.finding),
-        )
-    Console().print(table)
+    marks = {True: "[green]good[/green]", False: "[red]bad[/red]"}
+    print_table(
+        ("check", "result", "finding"),
+        [(check.name, marks[check.good], escape(check.finding)) for check in checks],
+    )
     if not all(check.good for check in checks):
         raise typer.Exit(EXIT_FAILED_CLIPS)
 
 
 @manifest_app.command("from-csv")
 def manifest_from_csv(
-    source: Annotated[str, typer.Argument(help="CSV or JSON Lines file.")],
-    target: Annotated[str, typer.Argument(help="Parquet file to write.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="CSV or JSON Lines file.")],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Parquet file to write.")],
 ) -> None:
     """Convert CSV or JSON Lines to a manifest, with all its checks.
 
@@ -247,39 +257,53 @@ def models_list() -> None:
     """
     from tempprop.config import config_names, load_config
 
-    table = Table("config", "model", "size", "steps", "guidance", "dtype", box=None)
-    for name in config_names():
-        config = load_config(name)
-        table.add_row(
-            name,
-            config.model,
-            f"{config.clip.width}x{config.clip.height}",
-            str(config.clip.num_inference_steps),
-            str(config.clip.guidance_scale),
-            config.dtype,
-        )
-    Console().print(table)
+    configs = [(name, load_config(name)) for name in config_names()]
+    print_table(
+        ("config", "size", "steps", "model"),
+        [
+            (
+                name,
+                f"{config.clip.width}x{config.clip.height}",
+                str(config.clip.num_inference_steps),
+                escape(config.model),
+            )
+            for name, config in configs
+        ],
+    )
 
 
 @models_app.command("describe")
 def models_describe(
-    model: Annotated[str, typer.Argument(help="`mini`, a directory, a URI or a hub id.")],
-    config: ConfigOption = "mini",
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="Name of a configuration, a directory, a file, a URI or a hub id."
+        ),
+    ],
     changes: SetOption = None,
 ) -> None:
     """Show what a model is; of the embedded model also what it understands.
 
     Example: [bold]tempprop models describe mini[/bold]
     """
+    from tempprop.config import config_names
     from tempprop.mini import describe
     from tempprop.preflight import identify
 
-    identity = identify(_load_config(config, changes), model, ())
-    print(f"{identity.uri}: {identity.pipeline_class}, digest {identity.digest}")
-    if model == "mini":
-        console = Console(highlight=False)
-        for topic, words in asdict(describe()).items():
-            console.print(f"[bold]{escape(topic)}[/bold]  {escape(', '.join(words))}")
+    named = model in config_names()
+    config = _load_config(model if named else "mini", changes)
+    name = config.model if named else model
+    identity = identify(config, name, ())
+    rows = [
+        ("model", identity.uri),
+        ("pipeline", identity.pipeline_class),
+        ("digest", identity.digest),
+    ]
+    if name == "mini":
+        words = asdict(describe())
+        rows += [(topic, ", ".join(words[topic])) for topic in words if topic != "example_prompts"]
+        rows += [("prompts", "\n".join(words["example_prompts"]))]
+    print_table((), [(topic, escape(text)) for topic, text in rows])
 
 
 @app.command()
@@ -294,57 +318,29 @@ def version() -> None:
 def main() -> None:
     """Run the command line; an error that tempprop raises on purpose is one message."""
     _quiet_libraries()
-    with _clear_errors():
-        app()
+    _show_warnings()
+    with clear_errors():
+        app(prog_name="tempprop")
 
 
-def print_summary(summary: Any, as_json: bool) -> None:
-    """Print where a batch's results are."""
-    if as_json:
-        print(json.dumps(asdict(summary), indent=2))
-        return
-    if summary.committed + summary.failed + summary.not_rendered == 0:
-        print(f"Nothing to render: all {summary.total} clips are committed.")
-    else:
-        rate = summary.frames / summary.seconds if summary.seconds else 0.0
-        print(
-            f"{summary.committed} clips committed, {summary.failed} failed, "
-            f"{summary.not_rendered} left; {summary.frames} frames in {summary.seconds:.0f} s "
-            f"({rate:.1f} frames/s)"
-        )
-    base = summary.out.rstrip("/")
-    print(f"clips          {base}/media/")
-    if summary.contact_sheet_url:
-        print(f"contact sheet  {base}/{summary.contact_sheet_url}")
-    print(f"catalog        {base}/catalog/")
-    print(f"summary        {base}/runs/{summary.run_id}/summary.json")
-    if summary.failed:
-        first = summary.failed_clip_ids[0]
-        print(f"why            tempprop why {summary.out} {first}")
-
-
-def _check_before_starting(manifest: str, out: str, config: str, overrides: list[str]) -> None:
+def _check_before_starting(
+    manifest: str,
+    out: str,
+    config: str,
+    overrides: list[str],
+    where: str | None,
+    limit: int | None,
+) -> None:
     """Find what is wrong with the input before Prefect and Ray take their time to start."""
     from tempprop.preflight import check_batch
 
-    check_batch(manifest, out, _load_config(config, overrides))
+    check_batch(manifest, out, _load_config(config, overrides), where=where, limit=limit)
 
 
 def _load_config(name_or_path: str, overrides: list[str] | None) -> Any:
     from tempprop.config import load_config
 
     return load_config(name_or_path, overrides or [])
-
-
-def _print_facts(title: str, facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(facts, indent=2))
-        return
-    table = Table(box=None, show_header=False, title=title, title_justify="left")
-    for name, value in facts.items():
-        shown = f"{value:,}" if isinstance(value, int | float) else str(value)
-        table.add_row(name.replace("_", " "), escape(shown))
-    Console(highlight=False).print(table)
 
 
 def _prepare_prefect() -> None:
@@ -362,16 +358,11 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_INPUT)
-    except (Interrupted, KeyboardInterrupt):
-        print("interrupted; what is committed stays, and a rerun goes on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except TempPropError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_FAILED_CLIPS)
+def _show_warnings() -> None:
+    logger = logging.getLogger("tempprop")
+    if not any(isinstance(handler, WarningLines) for handler in logger.handlers):
+        logger.addHandler(WarningLines(logging.WARNING))
+
+
+if __name__ == "__main__":
+    main()

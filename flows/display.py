@@ -6,23 +6,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from cluster.dispatch import Committed, GivenUp, Retried, WorkerLog
 from cluster.dispatch import Progress as ClipsInWork
-from flows.events import Event, Observer, Planned
+from flows.events import Event, Observer, Planned, Stopping
 
 Say = Callable[[str], None]
+
+STOPPING = "stopping; clips that are nearly done are still committed, press Ctrl-C again to abort"
+MESSAGE_CHARACTERS = 300
 
 
 @contextmanager
@@ -34,9 +38,8 @@ def batch_display() -> Iterator[Observer]:
     """
     console = Console(stderr=True, highlight=False)
     if console.is_terminal:
-        with _progress_bar(console) as progress:
-            display = LiveDisplay(progress)
-            yield display.observe
+        with progress_bar(console) as progress:
+            yield LiveDisplay(progress).observe
     else:
         yield PlainDisplay(lambda line: print(line, file=sys.stderr, flush=True)).observe
 
@@ -63,30 +66,30 @@ class PlainDisplay:
                     f"{plan.pending} to render"
                 )
             case Committed(result):
-                self._ended += 1
                 self._say(f"{self._count()} committed {result.clip_id}")
-            case _:
-                line = trouble(event)
-                self._ended += isinstance(event, GivenUp)
-                if line is not None:
-                    self._say(f"{self._count()} {line}" if isinstance(event, GivenUp) else line)
+            case GivenUp():
+                self._say(f"{self._count()} {trouble(event)}")
+            case _ if line := trouble(event):
+                self._say(line)
 
     def _count(self) -> str:
+        self._ended += 1
         return f"[{self._ended}/{self._pending}]"
 
 
 class LiveDisplay:
-    """A bar that counts clips, with the frames rendered, their rate and the time left.
+    """A bar that counts clips, with the frames rendered and the time left.
 
     Args:
-        progress: The bar, already on the screen.
+        progress: The bar of `progress_bar`, already on the screen.
     """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._bar: TaskID = progress.add_task("starting", total=None, frames=0)
+        self._bar: TaskID = progress.add_task("checking and planning", total=None, frames=0, done=0)
         self._frames = 0
         self._ended = 0
+        self._stopping = False
 
     def observe(self, event: Event) -> None:
         """Move the bar, and print above it what a person should know."""
@@ -100,44 +103,77 @@ class LiveDisplay:
                 self._end_clip()
             case GivenUp():
                 self._end_clip()
+            case Stopping():
+                self._stopping = True
+                self._progress.update(self._bar, description="stopping")
         if (line := trouble(event)) is not None:
-            self._progress.console.print(escape(line))
+            style = "red" if isinstance(event, GivenUp) else "yellow"
+            self._progress.console.print(Text(line, style))
 
     def _end_clip(self) -> None:
         self._ended += 1
-        self._progress.update(self._bar, completed=self._ended, frames=self._frames)
+        self._progress.update(
+            self._bar, completed=self._ended, done=self._ended, frames=self._frames
+        )
 
     def _show_work(self, clips: dict[str, float], workers: int) -> None:
-        if workers:
+        if not workers or self._stopping:
+            return
+        self._progress.update(
+            self._bar,
             # A clip that is half denoised counts half, so that the time left is known early.
-            self._progress.update(
-                self._bar,
-                completed=self._ended + sum(0.99 * share for share in clips.values()),
-                description=f"rendering on {workers} worker{'s' if workers > 1 else ''}",
-            )
+            completed=self._ended + sum(0.99 * share for share in clips.values()),
+            description=f"rendering on {workers} worker{'s' if workers > 1 else ''}",
+        )
 
 
 def trouble(event: Event) -> str | None:
     """Say in one line what went wrong, if something did."""
     match event:
         case GivenUp(failure):
-            return f"gave up {failure.clip_id}: {failure.error_class}: {failure.message}"
+            text = f"gave up {failure.clip_id}: {failure.error_class}: {failure.message}"
         case Retried(clip_id, attempt):
-            return f"trying {clip_id} again after {attempt.error_class}: {attempt.message}"
+            text = f"trying {clip_id} again after {attempt.error_class}: {attempt.message}"
         case WorkerLog(worker, level, line) if level >= logging.WARNING:
-            return f"{worker}: {line}"
-    return None
+            text = f"{worker}: {line}"
+        case Stopping():
+            text = STOPPING
+        case _:
+            return None
+    text = " ".join(text.split())
+    return text if len(text) <= MESSAGE_CHARACTERS else f"{text[: MESSAGE_CHARACTERS - 1]}…"
 
 
-def _progress_bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
+    """Lay the live display out."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[frames]} frames"),
+        BarColumn(bar_width=None),
+        ClipsColumn(),
+        TextColumn("{task.fields[frames]:,} frames"),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TimeLeftColumn(),
         console=console,
+        expand=True,
     )
+
+
+class ClipsColumn(MofNCompleteColumn):
+    """Counts the clips that have ended; those in work only move the bar."""
+
+    def render(self, task: Task) -> Text:
+        """Write the count, once it is known out of how many."""
+        if task.total is None:
+            return Text()
+        return Text(f"{task.fields['done']:,}/{task.total:,.0f} clips", "progress.download")
+
+
+class TimeLeftColumn(TimeRemainingColumn):
+    """Tells the time left, once there is something to estimate it from."""
+
+    def render(self, task: Task) -> Text:
+        """Write the time left."""
+        if task.finished or task.time_remaining is None:
+            return Text()
+        return super().render(task) + Text(" left", "progress.remaining")

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Self
 
 from cluster.dispatch import Event as DispatchEvent
 from tempprop.plan import Plan
+from tempprop.spec import ClipFailure
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,12 @@ class Ended:
     summary: BatchSummary
 
 
-Event = Planned | Ended | DispatchEvent
+@dataclass(frozen=True)
+class Stopping:
+    """Somebody asked to stop; clips that are nearly done are still committed."""
+
+
+Event = Planned | Stopping | Ended | DispatchEvent
 Observer = Callable[[Event], None]
 
 
@@ -91,6 +98,28 @@ def emit(event: Event) -> None:
     _observer.get()(event)
 
 
+@dataclass(frozen=True)
+class DeadLetter:
+    """A clip that was given up, as it is shown on the page of a run.
+
+    Attributes:
+        clip_id: Name of the clip in its manifest.
+        error: Name of the last exception class.
+        attempts: How often it was tried.
+        message: Last message.
+    """
+
+    clip_id: str
+    error: str
+    attempts: int
+    message: str
+
+    @classmethod
+    def of(cls, failure: ClipFailure) -> Self:
+        """Shorten a failure to what fits in a row."""
+        return cls(failure.clip_id, failure.error_class, len(failure.attempts), failure.message)
+
+
 @dataclass
 class Tally:
     """Counts of a batch in the making.
@@ -99,12 +128,12 @@ class Tally:
         committed: Clips committed so far.
         failed: Clips given up so far.
         frames: Frames of the committed clips.
-        failed_clip_ids: The first clips given up.
+        failures: The first clips given up.
         shown: Keys of the first clips committed, for the contact sheet.
     """
 
     committed: int = 0
     failed: int = 0
     frames: int = 0
-    failed_clip_ids: list[str] = field(default_factory=list)
+    failures: list[DeadLetter] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)

@@ -5,34 +5,25 @@ Ray places the clips.
 """
 
 import json
-import logging
 import secrets
-import signal
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from prefect import State, flow, get_run_logger, task
-from prefect.artifacts import (
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed
 
 from cluster.dispatch import Committed, GivenUp, Retried, WorkerLog, dispatch
+from cluster.dispatch import Event as DispatchEvent
 from cluster.pool import WorkerFactory, worker_layout
 from cluster.session import ray_session
-from flows.events import BatchSummary, Ended, Planned, Tally, emit
+from flows.contact import in_contact, publish_summary, stop_signals
+from flows.events import BatchSummary, DeadLetter, Ended, Planned, Stopping, Tally, emit
 from tempprop.catalog import read_catalog, write_catalog
 from tempprop.config import load_config
 from tempprop.contact_sheet import MOST_CLIPS, ClipOnSheet, write_contact_sheet
@@ -50,8 +41,7 @@ from tempprop.store import (
     write_run_file,
 )
 
-ARTIFACT_SECONDS = 5.0
-MOST_FAILED_CLIP_IDS = 100
+MOST_DEAD_LETTERS_SHOWN = 100
 
 
 @flow(name="render-batch", persist_result=False)
@@ -65,6 +55,8 @@ def render_batch(
     where: str | None = None,
 ) -> State[BatchSummary]:
     """Render the clips of a manifest that are not in the store yet.
+
+    Prefect stores the parameters: credentials belong in the environment, not in a URI.
 
     Args:
         manifest: Parquet file, directory or glob; path or URI.
@@ -90,10 +82,11 @@ def render_batch(
         validate(manifest, out, resolved)
         plan = plan_clips(manifest, out, resolved, run_id, Path(directory), limit, where)
         tally = Tally()
-        interrupted = False
+        stopped = False
         if plan.pending:
-            interrupted = render_clips_on_cluster(plan, out, resolved, run_id, ray_address, tally)
+            stopped = render_clips_on_cluster(plan, out, resolved, run_id, ray_address, tally)
         catalog_url, sheet_url = catalog(out, run_id, tally, Path(directory))
+    not_rendered = plan.pending - tally.committed - tally.failed
     summary = BatchSummary(
         run_id=run_id,
         manifest=display_uri(manifest),
@@ -102,9 +95,9 @@ def render_batch(
         committed_before=plan.committed,
         committed=tally.committed,
         failed=tally.failed,
-        failed_clip_ids=tally.failed_clip_ids,
-        not_rendered=plan.pending - tally.committed - tally.failed,
-        interrupted=interrupted,
+        failed_clip_ids=[letter.clip_id for letter in tally.failures],
+        not_rendered=not_rendered,
+        interrupted=stopped and not_rendered > 0,
         frames=tally.frames,
         seconds=round(time.monotonic() - started, 3),
         catalog_url=catalog_url,
@@ -112,8 +105,8 @@ def render_batch(
         started_at=started_at.isoformat(),
     )
     write_run_file(open_store(out), run_id, "summary.json", _json(asdict(summary)))
-    create_table_artifact(key="batch-summary", table=_table(summary), description="The batch")
     emit(Ended(summary))
+    publish_summary(summary, tally.failures)
     return _final_state(summary)
 
 
@@ -123,6 +116,13 @@ def validate(manifest: str, out: str, config: RenderConfig) -> Preflight:
     preflight = check_batch(manifest, out, config)
     logger = get_run_logger()
     logger.info("%d clips in %s", preflight.manifest.num_clips, display_uri(manifest))
+    for uri in (manifest, out):
+        if display_uri(uri) != uri:
+            logger.warning(
+                "Prefect keeps and shows the parameters of a run, with whatever is secret in them: "
+                "give the credentials for %s in the environment of the worker instead",
+                display_uri(uri),
+            )
     if not preflight.store.conditional_create:
         logger.warning(
             "%s overwrites objects that it was asked only to create: two runs that render the "
@@ -189,45 +189,24 @@ def render_clips_on_cluster(
     Returns:
         Whether the run was stopped before the queue was empty.
     """
-    logger = get_run_logger()
     store = open_store(out)
-    report = _ProgressReport(plan.pending)
-    with _stop_signals() as stop, ray_session(ray_address):
+    with (
+        stop_signals() as signals,
+        in_contact(tally, plan.pending, signals.stop),
+        ray_session(ray_address),
+    ):
+        # Ray takes SIGTERM for itself when it starts, and aborts the process on it.
+        signals.listen()
         factory = WorkerFactory(worker_layout(config), out, config, run_id)
-        for event in dispatch(iter_queue(plan), factory, stop):
-            match event:
-                case Committed(result):
-                    tally.committed += 1
-                    tally.frames += result.media.num_frames
-                    if len(tally.shown) < MOST_CLIPS:
-                        tally.shown.add(result.key)
-                    logger.debug("committed %s", result.clip_id)
-                case GivenUp(failure):
-                    write_failure(store, failure)
-                    tally.failed += 1
-                    if len(tally.failed_clip_ids) < MOST_FAILED_CLIP_IDS:
-                        tally.failed_clip_ids.append(failure.clip_id)
-                    logger.error(
-                        "gave up %s after %d attempts: %s: %s",
-                        failure.clip_id,
-                        len(failure.attempts),
-                        failure.error_class,
-                        failure.message,
-                    )
-                case Retried(clip_id, attempt):
-                    logger.warning(
-                        "trying %s again after %s on %s: %s",
-                        clip_id,
-                        attempt.error_class,
-                        attempt.worker,
-                        attempt.message,
-                    )
-                case WorkerLog(worker, level, line):
-                    logger.log(level, "%s: %s", worker, line)
-            report.update(tally, final=False)
+        stopping = False
+        for event in dispatch(iter_queue(plan), factory, signals.stop):
+            if signals.stop.is_set() and not stopping:
+                stopping = True
+                get_run_logger().warning("stopping: clips that are nearly done are still committed")
+                emit(Stopping())
+            _record(event, store, tally)
             emit(event)
-        report.update(tally, final=True)
-        return stop.is_set()
+        return signals.stop.is_set()
 
 
 @task(name="catalog", cache_policy=NO_CACHE, persist_result=False)
@@ -261,56 +240,38 @@ def _write_sheet(store: Store, run_id: str, tally: Tally, directory: Path) -> st
     return write_run_file(store, run_id, path.name, path.read_bytes())
 
 
-class _ProgressReport:
-    """A Prefect progress artifact that is renewed now and then.
-
-    Args:
-        pending: Clips to render.
-    """
-
-    def __init__(self, pending: int) -> None:
-        self._pending = pending
-        self._updated = time.monotonic()
-        identifier = create_progress_artifact(
-            progress=0.0, key="render-progress", description=f"{pending} clips to render"
-        )
-        assert isinstance(identifier, UUID)
-        self._identifier = identifier
-
-    def update(self, tally: Tally, *, final: bool) -> None:
-        """Show how many clips have ended, unless that was done a moment ago."""
-        if not final and time.monotonic() - self._updated < ARTIFACT_SECONDS:
-            return
-        self._updated = time.monotonic()
-        ended = tally.committed + tally.failed
-        update_progress_artifact(self._identifier, progress=100 * ended / self._pending)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Turn SIGINT and SIGTERM into an event for the time of a `with` block.
-
-    Signals can be handled in the main thread only; elsewhere the event is never set.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def request(number: int, frame: Any) -> None:
-        # A second signal means that somebody is in a hurry.
-        if stop.is_set():
-            raise KeyboardInterrupt
-        logging.getLogger("tempprop").warning("stopping")
-        stop.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, request) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)
+def _record(event: DispatchEvent, store: Store, tally: Tally) -> None:
+    """Count what happened, log it, and write down a dead letter."""
+    logger = get_run_logger()
+    match event:
+        case Committed(result):
+            tally.committed += 1
+            tally.frames += result.media.num_frames
+            if len(tally.shown) < MOST_CLIPS:
+                tally.shown.add(result.key)
+            logger.debug("committed %s", result.clip_id)
+        case GivenUp(failure):
+            write_failure(store, failure)
+            tally.failed += 1
+            if len(tally.failures) < MOST_DEAD_LETTERS_SHOWN:
+                tally.failures.append(DeadLetter.of(failure))
+            logger.error(
+                "gave up %s after %d attempts: %s: %s",
+                failure.clip_id,
+                len(failure.attempts),
+                failure.error_class,
+                failure.message,
+            )
+        case Retried(clip_id, attempt):
+            logger.warning(
+                "trying %s again after %s on %s: %s",
+                clip_id,
+                attempt.error_class,
+                attempt.worker,
+                attempt.message,
+            )
+        case WorkerLog(worker, level, line):
+            logger.log(level, "%s: %s", worker, line)
 
 
 def _final_state(summary: BatchSummary) -> State[BatchSummary]:
@@ -319,10 +280,6 @@ def _final_state(summary: BatchSummary) -> State[BatchSummary]:
     if summary.failed:
         return Failed(message=f"{summary.failed} of {summary.total} clips are dead letters")
     return Completed(message=f"all {summary.total} clips are committed")
-
-
-def _table(summary: BatchSummary) -> list[dict[str, Any]]:
-    return [{"": name.replace("_", " "), "value": value} for name, value in asdict(summary).items()]
 
 
 def _json(value: Any) -> bytes:

@@ -7,14 +7,15 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, get_args
 
-import fsspec
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from tempprop.errors import ConfigError
 from tempprop.manifest_columns import nearest, shown
 from tempprop.manifest_files import without_credentials
+from tempprop.objects import open_filesystem
 from tempprop.spec import RenderConfig
+from tempprop.storage_faults import diagnose, is_remote_fault, one_line
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -43,7 +44,10 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> RenderConfi
     try:
         return RenderConfig.model_validate(values)
     except ValidationError as error:
-        lines = [f"{without_credentials(name_or_path)}:", *map(_describe, error.errors())]
+        lines = [
+            f"configuration {without_credentials(name_or_path)}:",
+            *map(_describe, error.errors()),
+        ]
         raise ConfigError("\n  ".join(lines)) from error
 
 
@@ -57,16 +61,20 @@ def _read(name_or_path: str) -> bytes:
     if not name_or_path.endswith(SUFFIXES) and "/" not in name_or_path:
         return _read_named(name_or_path)
     try:
-        with fsspec.open(name_or_path, "rb") as stream:
-            return bytes(stream.read())
+        filesystem, path = open_filesystem(name_or_path)
+        return bytes(filesystem.cat_file(path))
     except Exception as error:  # every fsspec driver raises its own
-        details = without_credentials(f"{name_or_path} cannot be read: {error}")
-        raise ConfigError(f"{details}. {_choices(name_or_path)}") from error
+        _, reason, remedy = diagnose(error)
+        name = without_credentials(name_or_path)
+        advice = remedy if is_remote_fault(error) else _choices(name_or_path)
+        raise ConfigError(
+            f"the configuration {name} cannot be read: {reason} ({one_line(error)}). {advice}"
+        ) from error
 
 
 def _read_named(name: str) -> bytes:
     if name not in config_names():
-        raise ConfigError(f"There is no configuration {name!r}. {_choices(name)}")
+        raise ConfigError(f"there is no configuration {name!r}. {_choices(name)}")
     return (resources.files("configs") / f"{name}.yaml").read_bytes()
 
 

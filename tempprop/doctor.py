@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from tempprop.encode import find_ffmpeg
-from tempprop.pipeline import cache_directory, load_pipeline
+from tempprop.model_files import cache_directory
+from tempprop.pipeline import load_pipeline
 from tempprop.store import check_store, open_store
 
 LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "ray", "prefect", "pyarrow", "s3fs")

@@ -27,6 +27,7 @@ from PIL import Image
 
 from tempprop.errors import EncodeError
 from tempprop.spec import EncoderConfig
+from tempprop.storage_faults import DISK_FULL
 
 Frames = npt.NDArray[np.uint8]
 
@@ -409,7 +410,8 @@ def _local_files() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EncodeError(f"could not finish the media file: {error}") from error
+        reason = "the disk is full: free some space" if error.errno in DISK_FULL else str(error)
+        raise EncodeError(f"could not finish the media file: {reason}") from error
 
 
 def _write_poster(frame: Frames, path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pyarrow.compute as pc
 
 from tempprop.catalog import read_catalog
+from tempprop.manifest import validate_manifest
 from tempprop.plan import clip_cost, estimate_seconds, plan_batch
 from tempprop.preflight import identify
 from tempprop.spec import ClipSpec, RenderConfig
-from tempprop.store import Store, committed_keys, open_store
+from tempprop.store import Store, committed_keys, open_readable
 
 MEASURED_CLIPS = 1000
 SECONDS_PER_HOUR = 3600
@@ -42,10 +43,12 @@ def estimate_batch(
 
     Raises:
         ManifestError: The manifest has problems.
-        ModelError: A model cannot be found.
+        InputError: `where` is not a condition over the columns.
+        ModelError: A checkpoint or a LoRA cannot be used.
         StoreInputError: The output cannot be read.
     """
-    store = open_store(out)
+    validate_manifest(manifest, config)
+    store = open_readable(out)
     with tempfile.TemporaryDirectory(prefix="tempprop-plan-") as directory:
         plan = plan_batch(
             manifest,

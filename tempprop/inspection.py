@@ -7,9 +7,14 @@ from tempprop.catalog import find_clip, find_failures
 from tempprop.errors import InputError
 from tempprop.objects import list_names, read_object
 from tempprop.spec import ClipFailure, ClipResult
-from tempprop.store import committed_keys, failed_keys, open_store
+from tempprop.store import Store, committed_keys, failed_keys, open_readable
 
 TRACEBACK_LINES = 12
+FOLDERS = {"records", "failures", "runs"}
+HEADLINE = (
+    *("run_id", "total", "committed", "failed", "not_rendered", "seconds"),
+    "contact_sheet_url",
+)
 
 
 def output_status(out: str) -> dict[str, Any]:
@@ -22,9 +27,10 @@ def output_status(out: str) -> dict[str, Any]:
         Facts by name.
 
     Raises:
+        InputError: There is no output at that place.
         StoreInputError: The output cannot be read.
     """
-    store = open_store(out)
+    store = _open_output(out)
     facts: dict[str, Any] = {
         "output": store.uri,
         "committed": len(committed_keys(store)),
@@ -35,9 +41,9 @@ def output_status(out: str) -> dict[str, Any]:
     for run_id in reversed(runs):
         try:
             summary = json.loads(read_object(store, f"runs/{run_id}/summary.json"))
-        except FileNotFoundError:
-            continue
-        facts |= {f"latest_{name}": value for name, value in _headline(summary).items()}
+        except (FileNotFoundError, ValueError):
+            continue  # still going on, or killed
+        facts |= {f"latest_{name}": summary.get(name) for name in HEADLINE}
         break
     return facts
 
@@ -56,7 +62,7 @@ def explain_clip(out: str, clip_id: str) -> str:
         InputError: The output knows nothing of the clip.
         StoreInputError: The output cannot be read.
     """
-    store = open_store(out)
+    store = _open_output(out)
     results, failures = find_clip(store, clip_id), find_failures(store, clip_id)
     if not results and not failures:
         raise InputError(
@@ -66,9 +72,14 @@ def explain_clip(out: str, clip_id: str) -> str:
     return "\n\n".join([*map(_about_result, results), *map(_about_failure, failures)])
 
 
-def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    names = ("run_id", "total", "committed", "failed", "not_rendered", "seconds")
-    return {name: summary[name] for name in (*names, "contact_sheet_url")}
+def _open_output(out: str) -> Store:
+    store = open_readable(out)
+    if FOLDERS.isdisjoint(list_names(store, "")):
+        raise InputError(
+            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
+            "Check the path, or render something there first"
+        )
+    return store
 
 
 def _about_result(result: ClipResult) -> str:

@@ -127,6 +127,35 @@ def read_clips(
     return clips if limit is None else islice(clips, limit)
 
 
+def read_weights(
+    source: str, config: RenderConfig, *, where: str | None = None, limit: int | None = None
+) -> list[tuple[str, tuple[LoRA, ...]]]:
+    """Read which weights the clips need, without making a spec of every row.
+
+    Args:
+        source: Path or fsspec URI of a Parquet file, a directory of them or a glob.
+        config: Gives the model of empty cells.
+        where: An SQL condition over the columns, as for `read_clips`.
+        limit: Look only at the first so many clips that satisfy `where`.
+
+    Returns:
+        Each checkpoint with its LoRAs, once, in the order of their first clips.
+
+    Raises:
+        ManifestError: If a row has a problem.
+        InputError: If `where` is not a condition over the columns.
+    """
+    found: dict[tuple[str, tuple[LoRA, ...]], None] = {}
+    left = limit
+    for clips in _tables(source, config, where):
+        models, loras = (clips[name].slice(0, left).to_pylist() for name in ("model", "loras"))
+        found |= dict.fromkeys(zip(models, map(_loras, loras), strict=True))
+        left = None if left is None else max(0, left - len(models))
+        if left == 0:
+            break
+    return list(found)
+
+
 def _checked_batches(
     files: Iterable[ManifestFile], problems: ProblemList
 ) -> Iterator[CheckedBatch]:
@@ -182,6 +211,12 @@ def _column_problem(name: str, schema: pa.Schema, file: str | None) -> Problem |
 
 
 def _read_clips(source: str, config: RenderConfig, where: str | None) -> Iterator[ClipSpec]:
+    for clips in _tables(source, config, where):
+        yield from _specs(clips)
+
+
+def _tables(source: str, config: RenderConfig, where: str | None) -> Iterator[pa.Table]:
+    """Read the rows that satisfy a condition, checked and with the empty cells filled in."""
     problems = ProblemList(source)
     names = tuple(name for name in MANIFEST_SCHEMA.names if name not in RESERVED_COLUMNS)
     with _condition(where) as matching:
@@ -189,7 +224,7 @@ def _read_clips(source: str, config: RenderConfig, where: str | None) -> Iterato
             if problems:
                 break
             clips = pa.table(_filled(batch.rows, config, names), names)
-            yield from _specs(matching(clips))
+            yield matching(clips)
     problems.raise_if_any()
 
 
@@ -253,10 +288,13 @@ def _specs(clips: pa.Table) -> Iterator[ClipSpec]:
     columns = [column.to_pylist() for column in clips.columns]
     for cells in zip(*columns, strict=True):
         row = dict(zip(names, cells, strict=True))
-        row["loras"] = tuple(_lora(lora) for lora in row["loras"] or ())
+        row["loras"] = _loras(row["loras"])
         row["tags"] = dict(row["tags"] or ())
         yield ClipSpec.model_validate(row)
 
 
-def _lora(cell: Mapping[str, Any]) -> LoRA:
-    return LoRA(**{name: value for name, value in cell.items() if value is not None})
+def _loras(cell: Sequence[Mapping[str, Any]] | None) -> tuple[LoRA, ...]:
+    return tuple(
+        LoRA(**{name: value for name, value in lora.items() if value is not None})
+        for lora in cell or ()
+    )

@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from tempprop.errors import ManifestError, Problem
+from tempprop.objects import open_filesystem
+from tempprop.storage_faults import diagnose, is_remote_fault, one_line
 
 CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s]*")
 
@@ -53,6 +54,8 @@ def find_manifest_files(source: str) -> list[ManifestFile]:
     Raises:
         ManifestError: If there is nothing there, or it cannot be listed.
     """
+    if not source.strip():
+        raise ManifestError("manifest", [Problem("its name is empty", "Give a path or a URI")])
     try:
         filesystem, paths = _find(source)
     except Exception as error:  # every fsspec driver raises its own
@@ -85,6 +88,9 @@ def read_problem(error: Exception, name: str | None) -> Problem:
             "Write it again; `tempprop manifest from-csv` makes one from CSV or JSON Lines",
             file=name,
         )
+    if is_remote_fault(error):
+        _, reason, remedy = diagnose(error)
+        return Problem(f"cannot be read: {reason} ({one_line(error)})", remedy, file=name)
     return Problem(
         f"cannot be read ({type(error).__name__}: {_first_line(error)})",
         "Check the path, the permissions and the credentials; if they are right, it is damaged",
@@ -119,7 +125,7 @@ def replacing(target: str) -> Iterator[Path]:
         OSError: If a local one cannot be written.
     """
     with _telling(target):
-        filesystem, path = fsspec.core.url_to_fs(target)
+        filesystem, path = open_filesystem(target)
     if isinstance(filesystem, LocalFileSystem):
         final = Path(path)
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +144,7 @@ def replacing(target: str) -> Iterator[Path]:
 
 
 def _find(source: str) -> tuple[Any, list[str]]:
-    filesystem, path = fsspec.core.url_to_fs(source)
+    filesystem, path = open_filesystem(source)
     if filesystem.isfile(path):
         return filesystem, [path]
     if filesystem.isdir(path):

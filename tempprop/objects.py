@@ -101,17 +101,35 @@ def open_store(uri: str, deadline_seconds: float = DEADLINE_SECONDS) -> Store:
     shown = display_uri(uri)
     _check_uri(uri, shown)
     try:
-        fs, root = url_to_fs(uri, skip_instance_cache=True, **_options(uri))
+        fs, root = open_filesystem(uri)
     except (ValueError, ImportError) as error:
         raise StoreInputError(
             f"output {shown}: {one_line(error)}. "
             "Use a path, s3://, memory:// or another scheme whose fsspec package is installed"
         ) from error
-    store = Store(fs, root.rstrip("/"), shown, deadline_seconds)
-    if store.is_s3:
-        # Retries multiply where they are stacked: only those of this module are left.
+    return Store(fs, root.rstrip("/"), shown, deadline_seconds)
+
+
+def open_filesystem(uri: str) -> tuple[Any, str]:
+    """Open the filesystem of any path or URI: with fresh listings, and soon tired of waiting.
+
+    Credentials are those of the environment now, not those of an earlier call.
+
+    Args:
+        uri: A path, or any URI that fsspec knows.
+
+    Returns:
+        The filesystem, and the path in it.
+
+    Raises:
+        ValueError: The scheme or the URI is not one.
+        ImportError: The package of the scheme is not installed.
+    """
+    fs, path = url_to_fs(uri, skip_instance_cache=True, **_options(uri))
+    if "s3" in fs.protocol:
+        # Retries multiply where they are stacked: only those of the callers are left.
         fs.retries = 1
-    return store
+    return fs, str(path)
 
 
 def _check_uri(uri: str, shown: str) -> None:

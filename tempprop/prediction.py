@@ -48,7 +48,15 @@ def check_scheduler(scheduler: Any) -> None:
     Raises:
         ModelError: The scheduler is not in `SUPPORTED_SCHEDULERS`.
     """
-    name = type(scheduler).__name__
+    check_scheduler_name(type(scheduler).__name__)
+
+
+def check_scheduler_name(name: str) -> None:
+    """Refuse a class of schedulers, before one is made.
+
+    Raises:
+        ModelError: The class is not in `SUPPORTED_SCHEDULERS`.
+    """
     if name not in SUPPORTED_SCHEDULERS:
         raise ModelError(
             f"the scheduler {name} cannot propagate. "

@@ -3,8 +3,12 @@
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from tempprop.encode import EncodedClip, encode_clip
 from tempprop.errors import InputError
@@ -34,21 +38,57 @@ def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) ->
         RenderError: The clip could not be rendered.
         EncodeError: The clip could not be encoded.
     """
+    if not prompt.strip():
+        raise InputError("the prompt is empty: say what the clip shows")
+    spec = _spec(prompt, config, seed)
+    with _directory_beside(out) as directory:
+        if spec.model == "mini" and (words := unknown_words(prompt)):
+            logger.warning(
+                "the embedded model does not know: %s. `tempprop models describe mini` lists what "
+                "it knows",
+                ", ".join(words),
+            )
+        encoded = _render(spec, config, directory, out.stem)
+        shutil.move(encoded.poster_path, out.with_suffix(".jpg"))
+        shutil.move(encoded.path, out)
+    return replace(encoded, path=out, poster_path=out.with_suffix(".jpg"))
+
+
+def _spec(prompt: str, config: RenderConfig, seed: int) -> ClipSpec:
+    try:
+        return ClipSpec(
+            clip_id="preview",
+            prompt=prompt,
+            seed=seed,
+            model=config.model,
+            **config.clip.model_dump(),
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InputError(f"{first['loc'][0]}: {first['msg']}. Change it") from error
+
+
+@contextmanager
+def _directory_beside(out: Path) -> Iterator[Path]:
+    """Give a directory on the disk of the output, so that finished files are only renamed."""
     if out.suffix != ".mp4":
         raise InputError(f"a preview is an .mp4 file, not {out.name!r}: choose another --out")
     if not out.parent.is_dir():
         raise InputError(f"there is no directory {out.parent}: make it, or choose another --out")
-    if not prompt.strip():
-        raise InputError("the prompt is empty: say what the clip shows")
-    spec = ClipSpec(
-        clip_id="preview",
-        prompt=prompt,
-        seed=seed,
-        model=config.model,
-        **config.clip.model_dump(),
-    )
-    if spec.model == "mini" and (words := unknown_words(prompt)):
-        logger.warning("the embedded model does not know: %s", ", ".join(words))
+    for file in (out, out.with_suffix(".jpg")):
+        if file.is_dir():
+            raise InputError(f"{file} is a directory: remove it, or choose another --out")
+    try:
+        directory = tempfile.TemporaryDirectory(prefix=".tempprop-preview-", dir=out.parent)
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written in {out.parent}: {error.strerror}. Choose another --out"
+        ) from error
+    with directory as path:
+        yield Path(path)
+
+
+def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) -> EncodedClip:
     model = load_pipeline(
         spec.model,
         revision=config.revision,
@@ -57,18 +97,14 @@ def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) ->
         allow_pickle=config.allow_pickle,
     )
     chunks = render_clips(model, [spec], frames_per_batch=config.frames_per_batch)
-    with tempfile.TemporaryDirectory(prefix="tempprop-preview-", dir=out.parent) as directory:
-        encoded = encode_clip(
-            (chunk.frames for chunk in chunks),
-            Path(directory),
-            out.stem,
-            fps=spec.fps,
-            num_frames=spec.num_frames,
-            width=spec.width,
-            height=spec.height,
-            encoder=config.encoder,
-            metadata={"prompt": prompt},
-        )
-        shutil.move(encoded.poster_path, out.with_suffix(".jpg"))
-        shutil.move(encoded.path, out)
-    return replace(encoded, path=out, poster_path=out.with_suffix(".jpg"))
+    return encode_clip(
+        (chunk.frames for chunk in chunks),
+        directory,
+        stem,
+        fps=spec.fps,
+        num_frames=spec.num_frames,
+        width=spec.width,
+        height=spec.height,
+        encoder=config.encoder,
+        metadata={"prompt": spec.prompt},
+    )

@@ -34,7 +34,7 @@ class LoRA(Frozen):
     """A low-rank adapter that is loaded into the model.
 
     Attributes:
-        path: Local file, directory, URI or hub id of a safetensors LoRA.
+        path: Local file, directory or URI of a safetensors LoRA.
         weight: Scale of the adapter; 1 is its full strength.
     """
 
@@ -72,12 +72,12 @@ class ClipSettings(Frozen):
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
     guidance_scale: float = Field(default=2.0, ge=0, le=100)
-    noise_correlation: float = Field(default=0.7, ge=0, le=1)
-    propagation_strength: float = Field(default=0.8, ge=0, le=1)
-    propagation_end: float = Field(default=0.6, ge=0, le=1)
+    noise_correlation: float = Field(default=0.85, ge=0, le=1)
+    propagation_strength: float = Field(default=0.85, ge=0, le=1)
+    propagation_end: float = Field(default=0.7, ge=0, le=1)
     propagation_keeps: Literal["noise", "sample"] = "sample"
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
-    anchor_weight: float = Field(default=0.1, ge=0, le=1)
+    anchor_weight: float = Field(default=0.2, ge=0, le=1)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
     attention: Literal["none"] = "none"
 

@@ -104,7 +104,7 @@ def diagnose(cause: Exception) -> Verdict:
             (
                 StoreInputError,
                 "permission denied",
-                "Ask for the right to list, read, write and delete there, or choose another output",
+                "Check the credentials, and the right to list, read, write and delete there",
             ),
         ),
         (
@@ -117,11 +117,11 @@ def diagnose(cause: Exception) -> Verdict:
         ),
         (
             isinstance(cause, NotADirectoryError | IsADirectoryError),
-            (StoreInputError, "a file is where a directory should be", "Choose another output"),
+            (StoreInputError, "a file is where a directory should be", "Choose another place"),
         ),
         (
             number == errno.EROFS or isinstance(cause, NotImplementedError),
-            (StoreInputError, "the location can only be read", "Choose another output"),
+            (StoreInputError, "the location can only be read", "Choose another place"),
         ),
         (
             isinstance(cause, ParamValidationError | ValueError),
@@ -154,6 +154,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, UNREACHABLE)
 
 
+def is_remote_fault(error: BaseException) -> bool:
+    """Tell whether it is about a bucket, credentials or a connection, not about a path."""
+    return bool(s3_code(error)) or isinstance(error, NO_CREDENTIALS + UNREACHABLE)
+
+
 def is_missing(error: BaseException) -> bool:
     """Tell whether the object is not there, in a place that is."""
     return isinstance(error, FileNotFoundError) and s3_code(error) != "NoSuchBucket"
@@ -174,7 +179,7 @@ def one_line(cause: BaseException) -> str:
     text = " ".join(f"{type(cause).__name__}: {cause}".split()).rstrip(": ")
     text = re.sub(r"://[^/\s@]*@", "://", text)
     text = re.sub(r"([?&][^=&\s]+)=[^&\s]+", r"\1=...", text)
-    return text[:CAUSE_CHARACTERS]
+    return text[:CAUSE_CHARACTERS].rstrip(".")
 
 
 def _response(error: BaseException) -> dict[str, Any]:

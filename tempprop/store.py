@@ -14,6 +14,7 @@ import re
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -68,10 +69,11 @@ class StoreCapabilities:
 def check_store(store: Store) -> StoreCapabilities:
     """Prove that the location can be listed, written, read and cleaned, before a run starts.
 
-    A small probe object is created twice, read and removed; nothing stays behind.
+    A small probe object is created twice, read and removed. Nothing stays behind, not even a local
+    directory that was not there before.
 
     Args:
-        store: The location; a local directory is made where there is none.
+        store: The location.
 
     Returns:
         What the storage was seen to do.
@@ -83,9 +85,46 @@ def check_store(store: Store) -> StoreCapabilities:
         store.fs, store.root, store.uri, min(store.deadline_seconds, CHECK_DEADLINE_SECONDS)
     )
     try:
-        return _probe(hasty)
+        with _without_new_directories(store):
+            return _probe(hasty)
     except (StoreError, FileExistsError, FileNotFoundError) as error:
         raise StoreInputError(f"the output cannot be used: {error}") from error
+
+
+def open_readable(uri: str) -> Store:
+    """Open a location to look at what is in it, and prove that it answers.
+
+    Args:
+        uri: A path, or any URI that fsspec knows; nothing needs to be there yet.
+
+    Returns:
+        The store, which soon gives up waiting: somebody sits in front of it.
+
+    Raises:
+        StoreInputError: The location cannot be listed, or does not answer.
+    """
+    store = open_store(uri, CHECK_DEADLINE_SECONDS)
+    try:
+        list_names(store, "")
+    except StoreError as error:
+        raise StoreInputError(str(error)) from error
+    if store.is_local and is_file(store, ""):
+        raise StoreInputError(f"{store.uri} is a file. Give the directory of an output")
+    return store
+
+
+@contextmanager
+def _without_new_directories(store: Store) -> Iterator[None]:
+    """Remove what a `with` block made of the path to a local store, where it is empty."""
+    root = Path(store.root)
+    path_to_it = (root, *root.parents) if store.is_local else ()
+    new = [directory for directory in path_to_it if not directory.exists()]
+    try:
+        yield
+    finally:
+        for directory in new:
+            with suppress(OSError):
+                directory.rmdir()
 
 
 def _probe(store: Store) -> StoreCapabilities:
@@ -375,6 +414,7 @@ __all__ = [
     "failed_keys",
     "iter_failures",
     "iter_results",
+    "open_readable",
     "open_store",
     "read_failure",
     "read_result",

@@ -121,7 +121,7 @@ def train_classifier(stills: NDArray[np.uint8], minutes: float, batch: int = 48)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(2e-3, count, progress)
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return {name: loss.detach() for name, loss in losses.items()}
 

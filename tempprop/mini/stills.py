@@ -79,4 +79,5 @@ def cached_stills(path: Path, count: int, seed: int = 0, workers: int = 2) -> ND
             stills[start : start + len(pictures)] = pictures
     stills.flush()
     draft.rename(path)
-    return np.load(path, mmap_mode="r")
+    cached: NDArray[np.uint8] = np.load(path, mmap_mode="r")
+    return cached
