@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-import fsspec
 import pyarrow as pa
 
 from tempprop.errors import ManifestError, Problem
 from tempprop.manifest_files import unreadable, without_credentials
 from tempprop.manifest_schema import INTEGER, MANIFEST_SCHEMA, NUMBER, TEXT
 from tempprop.manifest_writing import write_rows
+from tempprop.objects import open_filesystem
 
 Row = Mapping[str, Any] | Problem
 
@@ -38,7 +38,8 @@ def convert_manifest(source: str, target: str) -> int:
     """
     reader = _reader(source)
     try:
-        stream = fsspec.open(source, "rb").open()
+        filesystem, path = open_filesystem(source)
+        stream = filesystem.open(path, "rb")
     except Exception as error:  # every fsspec driver raises its own
         raise unreadable(source, error) from error
     with stream:

@@ -122,9 +122,11 @@ def open_filesystem(uri: str) -> tuple[Any, str]:
         The filesystem, and the path in it.
 
     Raises:
-        ValueError: The scheme or the URI is not one.
+        ValueError: The scheme or the URI is not one, or an S3 URI holds credentials.
         ImportError: The package of the scheme is not installed.
     """
+    if _has_secrets(uri):
+        raise ValueError("credentials and options do not belong into an S3 URI")
     fs, path = url_to_fs(uri, skip_instance_cache=True, **_options(uri))
     if "s3" in fs.protocol:
         # Retries multiply where they are stacked: only those of the callers are left.
@@ -144,11 +146,17 @@ def _check_uri(uri: str, shown: str) -> None:
         return
     if not rest.split("/")[0]:
         raise StoreInputError(f"output {shown}: the bucket is missing. Write s3://BUCKET/PREFIX")
-    if "?" in rest or ":" in rest.rpartition("@")[0]:
+    if _has_secrets(uri):
         raise StoreInputError(
             f"output {shown}: credentials and options do not belong into an S3 URI. "
             "Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL or AWS_PROFILE"
         )
+
+
+def _has_secrets(uri: str) -> bool:
+    """Tell whether an S3 URI holds what clients would take for a part of the bucket's name."""
+    scheme, _, rest = uri.partition("://")
+    return scheme in {"s3", "s3a"} and ("?" in rest or ":" in rest.rpartition("@")[0])
 
 
 def _options(uri: str) -> dict[str, Any]:

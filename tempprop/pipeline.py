@@ -311,15 +311,16 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
 
 
 def _load_loras(pipeline: Any, loras: Sequence[LoRA]) -> None:
-    names = [f"lora_{index}" for index in range(len(loras))]
-    for name, lora in zip(names, loras, strict=True):
-        file = local_lora(lora)
+    weights: dict[str, float] = {}
+    for index, lora in enumerate(loras):
+        file, name = local_lora(lora), f"lora_{index}"
+        weights[name] = lora.weight
         try:
             pipeline.load_lora_weights(str(file.parent), weight_name=file.name, adapter_name=name)
+            # An adapter without a part that fits is passed over in silence until it is set.
+            pipeline.set_adapters(list(weights), list(weights.values()))
         except Exception as error:  # of diffusers, of peft, of safetensors
             raise ModelError(
                 f"the LoRA {display_uri(lora.path)!r} does not fit the model: {one_line(error)}. "
                 "Take one that was made for this family"
             ) from error
-    if names:
-        pipeline.set_adapters(names, [lora.weight for lora in loras])

@@ -128,7 +128,8 @@ def diagnose(cause: Exception) -> Verdict:
             (
                 StoreInputError,
                 "the bucket name, the path or the endpoint is not valid",
-                "Correct the URI, or AWS_ENDPOINT_URL, which is http://HOST:PORT or https://HOST",
+                "Correct the URI, or AWS_ENDPOINT_URL, which is http://HOST:PORT or https://HOST; "
+                "credentials are set as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             ),
         ),
         (
