@@ -6,10 +6,9 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from clips import SLOW_STEPS, small_manifest, tiny_overrides
 from processes import kill, wait_until, workers_of
@@ -33,17 +32,13 @@ def _running(manifest: Path, out: str, checkpoint: Path) -> Iterator[subprocess.
         text=True,
         start_new_session=True,
     )
-    family = [psutil.Process(process.pid)]
     try:
         yield process
     finally:
-        if process.poll() is None:
-            family += psutil.Process(process.pid).children(recursive=True)
-            process.kill()
+        # Whatever outlived the leader of the group holds the pipes open.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        for member in family:
-            if member.is_running():
-                member.kill()
 
 
 def _committed(out: str) -> int:

@@ -40,7 +40,6 @@ def prefect(tmp_path):
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
     }
 
     def start(*arguments):
@@ -84,7 +83,7 @@ def test_the_deployment_runs_by_its_schedule(prefect, tiny_checkpoint, tmp_path)
 
     deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     (night,) = deployed["deployments"]
-    night["schedules"] = [{"interval": 20, "active": True}]
+    night["schedules"] = [{"cron": "* * * * *", "timezone": "UTC", "active": True}]
     night["parameters"] |= {
         "manifest": str(tmp_path / "clips-{date}.parquet"),
         "out": str(out),
