@@ -259,6 +259,21 @@ def test_an_output_that_is_no_location(refused, manifest, out, words):
         assert "key:secret" not in message
 
 
+def test_credentials_in_a_uri_are_refused_and_never_shown(refused, manifest):
+    uri = "s3://key:secret@bucket/x"
+    for command in (
+        ["validate", uri],
+        ["validate", manifest, "--config", f"{uri}.yaml"],
+        ["models", "describe", uri],
+        ["render", manifest, "--out", "library", "--set", f"model={uri}"],
+        ["manifest", "from-csv", f"{uri}.csv", "clips.parquet"],
+    ):
+        message = refused(*command)
+        assert "s3://bucket/x" in message
+        assert "credentials" in message
+        assert "secret" not in message.replace("AWS_SECRET", "")
+
+
 @pytest.mark.parametrize("words", [["status"], ["why"]])
 def test_a_place_where_nothing_was_rendered(refused, words):
     clip = ["a"] if words == ["why"] else []
