@@ -14,7 +14,6 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -152,7 +151,6 @@ def progress_bar(console: Console) -> Progress:
         BarColumn(bar_width=None),
         ClipsColumn(),
         TextColumn("{task.fields[frames]:,} frames"),
-        TimeElapsedColumn(),
         TimeLeftColumn(),
         console=console,
         expand=True,

@@ -71,7 +71,7 @@ class ClipSettings(Frozen):
     width: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
-    guidance_scale: float = Field(default=2.0, ge=0, le=100)
+    guidance_scale: float = Field(default=2.5, ge=0, le=100)
     noise_correlation: float = Field(default=0.85, ge=0, le=1)
     propagation_strength: float = Field(default=0.85, ge=0, le=1)
     propagation_end: float = Field(default=0.7, ge=0, le=1)

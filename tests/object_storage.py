@@ -91,6 +91,8 @@ def seaweedfs(directory: Path) -> Iterator[ObjectStorage]:
         *(f"-master.port={free_port(GRPC_OFFSET)}", f"-volume.port={free_port(GRPC_OFFSET)}"),
         *("-filer", f"-filer.port={free_port(GRPC_OFFSET)}"),
         *("-s3", f"-s3.port={s3_port}", f"-s3.config={config}"),
+        # These two have fixed ports by default, which a second server on the machine cannot have.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         *("-master.volumeSizeLimitMB=100", "-volume.max=20"),
     ]
     with (directory / "weed.log").open("wb") as log:
