@@ -49,7 +49,7 @@ WorkersOption = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Worker processes; without it one a GPU, or one.",
+        help="Worker processes. Without it: one for each GPU, or one.",
         show_default=False,
     ),
 ]
