@@ -91,6 +91,7 @@ def render(
     from flows.display import batch_display
     from flows.events import BatchSummary, Ended, Event, observed_by
     from flows.render import render_batch
+    from flows.server import prefect_server
 
     summaries: list[BatchSummary] = []
 
@@ -104,7 +105,7 @@ def render(
             show(event)
             note_summary(event)
 
-        with observed_by(observe):
+        with prefect_server(), observed_by(observe):
             state = render_batch(
                 manifest=manifest,
                 out=out,
@@ -345,7 +346,6 @@ def _load_config(name_or_path: str, overrides: list[str] | None) -> Any:
 
 def _prepare_prefect() -> None:
     """Settings that must stand in the environment before Prefect is imported."""
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     # The display shows what Prefect would print; its own log keeps every line.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -6,9 +6,10 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from clips import SLOW_STEPS, small_manifest, tiny_overrides
 from processes import kill, wait_until, workers_of
@@ -23,7 +24,7 @@ CLIPS = 12
 
 @contextmanager
 def _running(manifest: Path, out: str, checkpoint: Path) -> Iterator[subprocess.Popen]:
-    """Run `tempprop render` in a process group of its own, and leave none of it behind."""
+    """Run `tempprop render` in a process group of its own, as a terminal does."""
     command = [sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", out]
     process = subprocess.Popen(
         [*command, *tiny_overrides(checkpoint, steps=SLOW_STEPS)],
@@ -35,9 +36,7 @@ def _running(manifest: Path, out: str, checkpoint: Path) -> Iterator[subprocess.
     try:
         yield process
     finally:
-        # Whatever outlived the leader of the group holds the pipes open.
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.communicate()
 
 
@@ -84,15 +83,20 @@ def test_a_driver_that_is_killed_loses_nothing(tiny_checkpoint, tmp_path):
     manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
     with _running(manifest, out, tiny_checkpoint) as process:
         wait_until(lambda: _committed(out) >= 3)
+        descendants = psutil.Process(process.pid).children(recursive=True)
+        assert {"flows.server", "raylet"} <= {
+            Path(word).name for child in descendants for word in child.cmdline()
+        }
         workers = workers_of(process.pid)
         process.kill()
-        process.wait()
-        wait_until(lambda: not any(worker.is_running() for worker in workers))
+        psutil.wait_procs(workers)
     before = _committed(out)
     assert 3 <= before < CLIPS
     stdout = _finish(manifest, out, tiny_checkpoint)
     assert f"{CLIPS - before} clips committed, 0 failed, 0 left" in stdout
     _assert_everything_is_committed_once(out)
+    _, alive = psutil.wait_procs(descendants, timeout=180)
+    assert not alive
 
 
 def test_an_interrupt_stops_in_order_and_a_rerun_goes_on(tiny_checkpoint, tmp_path):
