@@ -231,6 +231,7 @@ class RenderWorker:
         return self._model[1]
 
     def _load(self, clip: PlannedClip) -> LoadedModel:
+        started = time.perf_counter()
         model = load_pipeline(
             clip.spec.model,
             revision=self._config.revision,
@@ -245,6 +246,14 @@ class RenderWorker:
                 f"machine that planned the run: {model.identity.digest[:16]} instead of "
                 f"{clip.identity.digest[:16]}. Put the same files on both"
             )
+        logger.info(
+            "loaded %s (%s) on %s of %s in %.1f s",
+            model.identity.uri,
+            model.identity.pipeline_class,
+            model.device,
+            self._node,
+            time.perf_counter() - started,
+        )
         return model
 
     def _refuse_if_stopping(self, spec: ClipSpec) -> None:

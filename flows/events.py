@@ -130,6 +130,7 @@ class Tally:
         frames: Frames of the committed clips.
         failures: The first clips given up.
         shown: Keys of the first clips committed, for the contact sheet.
+        stopped: Whether somebody asked to stop while there was something left to do.
     """
 
     committed: int = 0
@@ -137,3 +138,4 @@ class Tally:
     frames: int = 0
     failures: list[DeadLetter] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
+    stopped: bool = False

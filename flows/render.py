@@ -82,9 +82,8 @@ def render_batch(
         validate(manifest, out, resolved)
         plan = plan_clips(manifest, out, resolved, run_id, Path(directory), limit, where)
         tally = Tally()
-        stopped = False
         if plan.pending:
-            stopped = render_clips_on_cluster(plan, out, resolved, run_id, ray_address, tally)
+            tally = render_clips_on_cluster(plan, out, resolved, run_id, ray_address)
         catalog_url, sheet_url = catalog(out, run_id, tally, Path(directory))
     not_rendered = plan.pending - tally.committed - tally.failed
     summary = BatchSummary(
@@ -97,7 +96,7 @@ def render_batch(
         failed=tally.failed,
         failed_clip_ids=[letter.clip_id for letter in tally.failures],
         not_rendered=not_rendered,
-        interrupted=stopped and not_rendered > 0,
+        interrupted=tally.stopped and not_rendered > 0,
         frames=tally.frames,
         seconds=round(time.monotonic() - started, 3),
         catalog_url=catalog_url,
@@ -177,19 +176,10 @@ def plan_clips(
 
 @task(name="render", cache_policy=NO_CACHE, persist_result=False)
 def render_clips_on_cluster(
-    plan: Plan,
-    out: str,
-    config: RenderConfig,
-    run_id: str,
-    ray_address: str | None,
-    tally: Tally,
-) -> bool:
-    """Render the queue on Ray, and write down the dead letters.
-
-    Returns:
-        Whether the run was stopped before the queue was empty.
-    """
-    store = open_store(out)
+    plan: Plan, out: str, config: RenderConfig, run_id: str, ray_address: str | None
+) -> Tally:
+    """Render the queue on Ray, and write down the dead letters."""
+    store, tally = open_store(out), Tally()
     with (
         stop_signals() as signals,
         in_contact(tally, plan.pending, signals.stop),
@@ -198,15 +188,16 @@ def render_clips_on_cluster(
         # Ray takes SIGTERM for itself when it starts, and aborts the process on it.
         signals.listen()
         factory = WorkerFactory(worker_layout(config), out, config, run_id)
-        stopping = False
         for event in dispatch(iter_queue(plan), factory, signals.stop):
-            if signals.stop.is_set() and not stopping:
-                stopping = True
+            if signals.stop.is_set() and not tally.stopped:
+                tally.stopped = True
                 get_run_logger().warning("stopping: clips that are nearly done are still committed")
                 emit(Stopping())
             _record(event, store, tally)
             emit(event)
-        return signals.stop.is_set()
+        # Between two events, nobody has noticed yet.
+        tally.stopped = signals.stop.is_set()
+    return tally
 
 
 @task(name="catalog", cache_policy=NO_CACHE, persist_result=False)

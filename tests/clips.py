@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import torch
+from diffusers import StableDiffusionPipeline
+
 from tempprop.manifest_writing import write_manifest
 from tempprop.pipeline import identify_model
 from tempprop.plan import PlannedClip
@@ -31,6 +34,14 @@ def tiny_overrides(checkpoint: Path, *, steps: int = 3) -> list[str]:
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
 
+def broken_checkpoint(checkpoint: Path, directory: Path) -> Path:
+    """A copy of a checkpoint that loads, and whose every picture is NaN."""
+    pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline.unet.conv_out.weight.data.fill_(torch.nan)
+    pipeline.save_pretrained(directory)
+    return directory
+
+
 def planned(config: RenderConfig, clip_id: str, **values) -> PlannedClip:
     settings = config.clip.model_dump() | {"model": config.model, "seed": 1} | values
     spec = ClipSpec(clip_id=clip_id, prompt=f"a picture of {clip_id}", **settings)
@@ -38,9 +49,10 @@ def planned(config: RenderConfig, clip_id: str, **values) -> PlannedClip:
     return PlannedClip(clip_key(spec, config, identity), spec, identity)
 
 
-def small_manifest(directory: Path, count: int) -> Path:
+def small_manifest(directory: Path, count: int, **last: object) -> Path:
+    """Write a manifest of short clips; the values in `last` are those of the last row."""
+    rows = [{"clip_id": f"clip-{n:02}", "prompt": f"picture {n}"} for n in range(count)]
+    rows[-1] |= last
     path = directory / "clips.parquet"
-    write_manifest(
-        [{"clip_id": f"clip-{n:02}", "prompt": f"picture {n}"} for n in range(count)], str(path)
-    )
+    write_manifest(rows, str(path))
     return path

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from clips import SLOW_STEPS, planned, tiny_config
-from diffusers import StableDiffusionPipeline
+from clips import SLOW_STEPS, broken_checkpoint, planned, tiny_config
 from processes import kill, workers_of
 
 from cluster.dispatch import Committed, GivenUp, Progress, Retried, dispatch
@@ -108,10 +107,7 @@ def test_a_clip_that_kills_its_workers_is_given_up_and_its_neighbors_live(
 
 def test_a_clip_that_fails_for_good_says_why(tiny_checkpoint, tmp_path):
     config = tiny_config(tiny_checkpoint)
-    broken = tmp_path / "broken"
-    pipeline = StableDiffusionPipeline.from_pretrained(tiny_checkpoint)
-    pipeline.unet.conv_out.weight.data.fill_(torch.nan)
-    pipeline.save_pretrained(broken)
+    broken = broken_checkpoint(tiny_checkpoint, tmp_path / "broken")
     clips = [planned(config, "good"), planned(config, "bad", model=str(broken))]
     events = _dispatch(clips, tmp_path / "out", config)
     (given_up,) = _of(events, GivenUp)

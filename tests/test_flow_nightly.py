@@ -1,24 +1,19 @@
-"""The night on a real Prefect server: deployed, started by its schedule, and by hand."""
+"""The night on a real Prefect server: by its schedule, by hand, and cancelled."""
 
 import datetime as dt
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
-from clips import small_manifest, tiny_overrides
+from clips import SLOW_STEPS, small_manifest, tiny_overrides
 from hypothesis import given
 from hypothesis import strategies as st
-from object_storage import free_port
+from prefect_server import ROOT, prefect_server
 from processes import wait_until
 
 from flows.nightly import check_absolute, with_date
 from tempprop.errors import InputError
-
-ROOT = Path(__file__).parent.parent
 
 
 @given(st.text())
@@ -32,75 +27,88 @@ def test_relative_paths_are_refused():
         check_absolute("/data/clips.parquet", "library")
 
 
-@pytest.fixture
-def prefect(tmp_path):
-    """A Prefect server and a process worker; gives a function that runs Prefect's commands."""
-    port = free_port()
-    environment = os.environ | {
-        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-    }
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
-    def start(*arguments):
-        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
-        return subprocess.Popen(
-            command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-        )
 
-    def run(*arguments):
-        process = start(*arguments)
-        assert process.wait(180) == 0, arguments
+def _deploy(server, directory, schedules, **parameters):
+    """Deploy the product's own prefect.yaml, with the schedule and the parameters of a test."""
+    deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    (night,) = deployed["deployments"]
+    night["schedules"] = schedules
+    night["parameters"] |= {"time_zone": "UTC"} | parameters
+    file = directory / "prefect.yaml"
+    file.write_text(yaml.safe_dump(deployed))
+    server.run("deploy", "--all", "--prefect-file", str(file))
 
-    def is_up():
-        try:
-            return httpx.get(f"{environment['PREFECT_API_URL']}/health").is_success
-        except httpx.HTTPError:
-            return False
 
-    server = start("server", "start", "--port", str(port))
-    worker = None
-    try:
-        wait_until(is_up)
-        run("work-pool", "create", "tempprop", "--type", "process")
-        worker = start("worker", "start", "--pool", "tempprop")
-        yield run, environment["PREFECT_API_URL"]
-    finally:
-        for process in (worker, server):
-            if process is not None:
-                process.terminate()
-                process.wait(60)
+def _set_options(checkpoint: Path, **values: int) -> list[str]:
+    return [part for part in tiny_overrides(checkpoint, **values) if part != "--set"]
+
+
+def _committed(out: Path) -> int:
+    return len(list(out.glob("records/*.json")))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_deployment_runs_by_its_schedule(prefect, tiny_checkpoint, tmp_path):
-    run, api = prefect
-    today = dt.datetime.now(dt.UTC).date()
+def test_the_deployment_runs_by_its_schedule(server, tiny_checkpoint, tmp_path):
     manifest, out = small_manifest(tmp_path, 2), tmp_path / "library"
+    today = dt.datetime.now(dt.UTC).date()
     for day in (today, today + dt.timedelta(days=1)):
         (tmp_path / f"clips-{day}.parquet").write_bytes(manifest.read_bytes())
+    _deploy(
+        server,
+        tmp_path,
+        [{"interval": 20, "active": True}],
+        manifest=str(tmp_path / "clips-{date}.parquet"),
+        out=str(out),
+        overrides=_set_options(tiny_checkpoint),
+    )
 
-    deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    (night,) = deployed["deployments"]
-    night["schedules"] = [{"interval": 20, "active": True}]
-    night["parameters"] |= {
-        "manifest": str(tmp_path / "clips-{date}.parquet"),
-        "out": str(out),
-        "time_zone": "UTC",
-        "overrides": [part for part in tiny_overrides(tiny_checkpoint) if part != "--set"],
-    }
-    file = tmp_path / "prefect.yaml"
-    file.write_text(yaml.safe_dump(deployed))
-    run("deploy", "--all", "--prefect-file", str(file))
+    def completed_by_schedule():
+        return [run for run in server.flow_runs("COMPLETED") if run["auto_scheduled"]]
 
-    def scheduled_runs_that_completed():
-        wanted = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
-        runs = httpx.post(f"{api}/flow_runs/filter", json=wanted).json()
-        return [flow_run for flow_run in runs if flow_run["auto_scheduled"]]
+    wait_until(lambda: bool(completed_by_schedule()), 400)
+    server.run("deployment", "schedule", "clear", "nightly/nightly", "--accept-yes")
+    assert _committed(out) == 2
+    assert completed_by_schedule()[0]["state"]["message"] == "all 2 clips are committed"
 
-    wait_until(lambda: bool(scheduled_runs_that_completed()), 400)
-    run("deployment", "schedule", "clear", "nightly/nightly", "--accept-yes")
-    assert len(list((out / "records").glob("*.json"))) == 2
-    assert scheduled_runs_that_completed()[0]["state"]["message"] == "all 2 clips are committed"
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_night_that_is_cancelled_goes_on_when_it_is_run_again(server, tiny_checkpoint, tmp_path):
+    out = tmp_path / "library-2026-11-20"
+    _deploy(
+        server,
+        tmp_path,
+        [],
+        manifest=str(small_manifest(tmp_path, 6)),
+        out=str(tmp_path / "library-{date}"),
+        overrides=_set_options(tiny_checkpoint, steps=SLOW_STEPS),
+    )
+
+    def run_by_hand():
+        before = {run["id"] for run in server.flow_runs()}
+        server.run("deployment", "run", "nightly/nightly", "--param", "date=2026-11-20")
+        (run,) = [run for run in server.flow_runs() if run["id"] not in before]
+        return run["id"]
+
+    def state_of(run):
+        return next(each["state"] for each in server.flow_runs() if each["id"] == run)
+
+    cancelled = run_by_hand()
+    wait_until(lambda: _committed(out) >= 1)
+    server.run("flow-run", "cancel", cancelled)
+    wait_until(lambda: state_of(cancelled)["type"] == "CANCELLED")
+    wait_until(lambda: bool(list(out.glob("runs/*/summary.json"))))
+    (summary,) = [json.loads(path.read_text()) for path in out.glob("runs/*/summary.json")]
+    assert summary["interrupted"]
+    assert 1 <= _committed(out) == summary["committed"] < 6
+
+    again = run_by_hand()
+    wait_until(lambda: state_of(again)["type"] in ("COMPLETED", "FAILED", "CRASHED"))
+    assert state_of(again)["message"] == "all 6 clips are committed"
+    assert _committed(out) == 6
