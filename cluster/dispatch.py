@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ POLL_SECONDS = 0.5
 WORKER_START_SECONDS = 600.0
 FAILED_STARTS = 3
 STOP_SECONDS = 15.0
+LAST_WORDS_SECONDS = 5.0
 MESSAGE_CHARACTERS = 1000
 BACK_OFF_SECONDS = 0.5
 
@@ -158,6 +160,7 @@ def dispatch(
             yield from dispatcher.wait()
         if stop.is_set():
             yield from dispatcher.give_up()
+        yield from dispatcher.last_words()
     finally:
         dispatcher.end_workers()
 
@@ -237,6 +240,21 @@ class Dispatcher:
         while any(worker.jobs for worker in self._workers) and time.monotonic() < deadline:
             yield from self.wait()
             self._again.clear()
+
+    def last_words(self) -> Iterator[Event]:
+        """Fetch what the workers have logged since their last report."""
+        speakers = {}
+        for worker in self._workers:
+            if worker.starting is None:
+                speakers[worker.actor.report.remote()] = worker
+                if worker.report is not None:
+                    speakers[worker.report] = worker
+        if not speakers:
+            return
+        done, _ = ray.wait(list(speakers), num_returns=len(speakers), timeout=LAST_WORDS_SECONDS)
+        for reference in done:
+            with suppress(RayError):
+                yield from self._take_report(speakers[reference], ray.get(reference))
 
     def end_workers(self) -> None:
         """End all worker processes."""

@@ -79,7 +79,7 @@ def render_batch(
     run_id = f"{started_at:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     resolved = load_config(config, overrides or [])
     with tempfile.TemporaryDirectory(prefix="tempprop-batch-") as directory:
-        validate(manifest, out, resolved)
+        validate(manifest, out, resolved, limit, where)
         plan = plan_clips(manifest, out, resolved, run_id, Path(directory), limit, where)
         tally = Tally()
         if plan.pending:
@@ -110,9 +110,11 @@ def render_batch(
 
 
 @task(name="validate", cache_policy=NO_CACHE, persist_result=False)
-def validate(manifest: str, out: str, config: RenderConfig) -> Preflight:
+def validate(
+    manifest: str, out: str, config: RenderConfig, limit: int | None, where: str | None
+) -> Preflight:
     """Check the manifest, the output and the model before a worker is started."""
-    preflight = check_batch(manifest, out, config)
+    preflight = check_batch(manifest, out, config, where=where, limit=limit)
     logger = get_run_logger()
     logger.info("%d clips in %s", preflight.manifest.num_clips, display_uri(manifest))
     for uri in (manifest, out):

@@ -7,6 +7,7 @@ clip that it names, so what the catalog says about a key that is committed alway
     SELECT clip_id, media_url FROM read_parquet('OUT/catalog/**/*.parquet', hive_partitioning=true)
 """
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -19,11 +20,14 @@ import pyarrow.parquet as pq
 from tempprop.objects import Store, list_names, put_file, read_object
 from tempprop.quality import FIGURES
 from tempprop.spec import ClipFailure, ClipResult
+from tempprop.storage_faults import one_line
 from tempprop.store import check_segment, committed_keys, iter_failures, iter_results
 
 CATALOG = "catalog"
 PART = "part-00000.parquet"
 ROWS_PER_GROUP = 4096
+
+logger = logging.getLogger("tempprop.catalog")
 STAGES = ("denoise", "decode", "encode", "upload")
 
 SCHEMA = pa.schema(
@@ -139,6 +143,8 @@ def read_catalog(store: Store, columns: list[str] | None = None) -> pa.Table:
         store: Where from.
         columns: Names of the columns that are needed; None for all.
 
+    A part that is damaged is left out with a warning.
+
     Returns:
         A table with the columns of `SCHEMA`, without rows where there is no catalog yet.
 
@@ -156,9 +162,20 @@ def _parts(store: Store, columns: list[str]) -> Iterator[pa.Table]:
             part = read_object(store, f"{CATALOG}/{folder}/{PART}")
         except FileNotFoundError:
             continue
-        # A part of an older version may lack columns.
-        parquet = pq.ParquetFile(pa.BufferReader(part))
-        yield parquet.read([name for name in columns if name in parquet.schema_arrow.names])
+        try:
+            parquet = pq.ParquetFile(pa.BufferReader(part))
+            # A part of an older version may lack columns.
+            yield parquet.read([name for name in columns if name in parquet.schema_arrow.names])
+        except (pa.ArrowException, OSError) as error:
+            logger.warning(
+                "%s/%s/%s/%s is damaged and not read (%s). Delete it: the next run writes its "
+                "clips again, from their records",
+                store.uri,
+                CATALOG,
+                folder,
+                PART,
+                one_line(error),
+            )
 
 
 def find_clip(store: Store, clip_id: str) -> list[ClipResult]:

@@ -90,8 +90,8 @@ def prefect_server(directory: Path) -> Iterator[PrefectServer]:
     try:
         wait_until(server.is_up)
         server.run("work-pool", "create", "tempprop", "--type", "process")
-        worker_log = directory / "worker.log"
-        processes.append(server.start(worker_log, "worker", "start", "--pool", "tempprop"))
+        worker = ("worker", "start", "--pool", "tempprop", "--limit", "1")
+        processes.append(server.start(directory / "worker.log", *worker))
         yield server
     finally:
         for process in reversed(processes):

@@ -29,6 +29,17 @@ def test_what_is_written_is_read(store):
     assert type(results[0].spec).model_validate_json(first["spec_json"]) == results[0].spec
 
 
+def test_a_damaged_part_is_left_out_with_a_warning(tmp_path, caplog):
+    store = open_store(str(tmp_path))
+    write_catalog(store, "night-1", [result_of("a")])
+    write_catalog(store, "night-2", [result_of("b")])
+    part = tmp_path / "catalog/run=night-1/part-00000.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    assert read_catalog(store, ["clip_id"])["clip_id"].to_pylist() == ["b"]
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{store.uri}/catalog/run=night-1/part-00000.parquet is damaged")
+
+
 def test_duckdb_reads_it_by_run(tmp_path):
     store = open_store(str(tmp_path))
     write_catalog(store, "2026-01-01", [result_of("a"), result_of("b")])
