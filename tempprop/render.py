@@ -69,6 +69,28 @@ def batch_key(spec: ClipSpec) -> tuple[object, ...]:
     )
 
 
+def render_clip(
+    model: LoadedModel, spec: ClipSpec, *, frames_per_batch: int = 16
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Render one clip, frame by frame.
+
+    Args:
+        model: The loaded pipeline.
+        spec: The clip.
+        frames_per_batch: Frames that are denoised together.
+
+    Yields:
+        Frames of shape `(height, width, 3)`, RGB, 0 to 255, in order.
+
+    Raises:
+        ModelError: The model cannot render this size.
+        NonFiniteLatentsError: A latent became NaN or infinite.
+        RenderError: A decoded picture is not finite.
+    """
+    for chunk in render_clips(model, [spec], frames_per_batch=frames_per_batch):
+        yield from chunk.frames
+
+
 def render_clips(
     model: LoadedModel,
     specs: Sequence[ClipSpec],

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import tempprop
+
 SCRIPT = """
 import importlib, json, pkgutil, sys
 
@@ -14,6 +16,7 @@ def loaded(*names):
     return [name for name in names if name in sys.modules]
 
 import tempprop
+light = loaded("torch", "diffusers", "numpy")
 load(tempprop)
 below_tempprop = loaded("ray", "prefect", "cluster", "flows")
 import flows.cli
@@ -21,7 +24,7 @@ below_the_command_line = loaded("ray", "prefect", "cluster")
 del sys.modules["flows.cli"], sys.modules["flows"]
 import cluster
 load(cluster)
-print(json.dumps([below_tempprop, below_the_command_line, loaded("prefect", "flows")]))
+print(json.dumps([light, below_tempprop, below_the_command_line, loaded("prefect", "flows")]))
 """
 
 
@@ -29,5 +32,11 @@ def test_each_floor_of_the_house_stands_on_the_ones_below_it():
     ended = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True
     )
-    assert json.loads(ended.stdout) == [[], [], []]
+    assert json.loads(ended.stdout) == [[], [], [], []]
     assert ended.stderr == ""
+
+
+def test_the_names_of_the_package_are_there():
+    for name in tempprop.__all__:
+        assert getattr(tempprop, name).__name__ == name
+    assert not hasattr(tempprop, "render_film")
