@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
+TEST_PROCESSES ?= 2
 # pip's own setting, where the machine has one: uv does not read pip's configuration.
 WHEELS := $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
@@ -37,7 +38,7 @@ demo: setup
 	$(BIN)/tempprop status $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not chaos and not s3'
@@ -46,7 +47,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 format: setup
 	$(BIN)/ruff format .

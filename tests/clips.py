@@ -8,7 +8,7 @@ from diffusers import StableDiffusionPipeline
 from tempprop.manifest_writing import write_manifest
 from tempprop.pipeline import identify_model
 from tempprop.plan import PlannedClip
-from tempprop.spec import ClipSettings, ClipSpec, RenderConfig, RetryConfig, clip_key
+from tempprop.spec import ClipSettings, ClipSpec, RenderConfig, RetryConfig, WorkerConfig, clip_key
 
 SLOW_STEPS = 150
 """Denoising steps that take a tiny checkpoint seconds: long enough to be killed in the middle."""
@@ -17,6 +17,7 @@ SLOW_STEPS = 150
 def tiny_config(checkpoint: Path, *, steps: int = 3, **values) -> RenderConfig:
     return RenderConfig(
         model=str(checkpoint),
+        workers=WorkerConfig(torch_threads=1),
         clip=ClipSettings(width=32, height=32, num_frames=6, num_inference_steps=steps),
         retries=RetryConfig(max_attempts=2, max_worker_deaths=3),
         **values,
@@ -30,6 +31,7 @@ def tiny_overrides(checkpoint: Path, *, steps: int = 3) -> list[str]:
         "clip.height": 32,
         "clip.num_frames": 6,
         "clip.num_inference_steps": steps,
+        "workers.torch_threads": 1,
     }
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 

@@ -20,6 +20,8 @@ os.environ.update(
         "DO_NOT_TRACK": "1",
         "DIFFUSERS_VERBOSITY": "error",
         "HF_HUB_OFFLINE": "1",
+        # Tests share the cores, and threads that wait for each other in a spin take them away.
+        "OMP_NUM_THREADS": "1",
         "PREFECT_HOME": str(TEST_HOME / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "RAY_AUTH_MODE": "disabled",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from object_storage import free_port
 from processes import wait_until
 
@@ -95,5 +96,15 @@ def prefect_server(directory: Path) -> Iterator[PrefectServer]:
         yield server
     finally:
         for process in reversed(processes):
-            process.terminate()
-            process.wait(60)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # A worker that is told to stop while a run of its own is ending may wait for ever.
+    psutil.wait_procs(psutil.Process(process.pid).children(), timeout=60)
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -123,17 +123,19 @@ def test_stopping_gives_up_what_denoises_and_leaves_nothing_behind(tiny_checkpoi
     config = tiny_config(tiny_checkpoint, steps=SLOW_STEPS)
     clips = [planned(config, f"clip-{n}") for n in range(4)]
     stop = threading.Event()
+    committed = set()
 
     def react(event):
-        if _half_done(event, "clip-1"):
+        if isinstance(event, Committed):
+            committed.add(event.result.clip_id)
+        if committed and any(_half_done(event, f"clip-{n}") for n in range(4)):
             stop.set()
 
     events = _dispatch(clips, tmp_path, config, react=react, stop=stop)
-    committed = [event.result.clip_id for event in _of(events, Committed)]
-    assert committed == ["clip-0"]
+    assert 1 <= len(committed) < 4
     assert not _of(events, GivenUp)
     media = {path.name.split(".")[0] for path in (tmp_path / "media").iterdir()}
-    assert media == {"clip-0"}
+    assert media == committed
 
 
 def test_other_weights_on_a_worker_end_the_run_at_once(tiny_checkpoint, tmp_path):
