@@ -33,7 +33,7 @@ from tempprop.model_files import (
     local_checkpoint,
     local_lora,
 )
-from tempprop.prediction import check_scheduler, check_scheduler_name
+from tempprop.schedulers import check_scheduler, check_scheduler_name
 from tempprop.spec import LoRA, ModelIdentity, SchedulerConfig
 from tempprop.storage_faults import display_uri, one_line
 

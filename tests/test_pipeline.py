@@ -21,7 +21,7 @@ from tempprop.errors import ModelError
 from tempprop.mini import MINI_PATH
 from tempprop.model_files import cache_directory, checkpoint_digest, download
 from tempprop.pipeline import identify_model, load_pipeline
-from tempprop.prediction import SUPPORTED_SCHEDULERS
+from tempprop.schedulers import SUPPORTED_SCHEDULERS
 from tempprop.spec import LoRA, SchedulerConfig
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
