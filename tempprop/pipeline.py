@@ -5,6 +5,7 @@ file, any fsspec URI of either, or a hub id. Whatever it is, it ends as local fi
 of those files identifies the weights in every record.
 """
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,11 +60,13 @@ class LoadedModel:
         pipeline: A diffusers text-to-image pipeline.
         identity: Where it came from and the digest of its weights.
         device: Where it denoises.
+        eta: Share of fresh noise in every step; None for the pipeline's own default.
     """
 
     pipeline: Any
     identity: ModelIdentity
     device: torch.device
+    eta: float | None = None
 
 
 def load_pipeline(
@@ -98,13 +101,15 @@ def load_pipeline(
     if scheduler is not None:
         pipeline.scheduler = _replace_scheduler(pipeline.scheduler, scheduler)
     check_scheduler(pipeline.scheduler)
+    eta = scheduler.eta if scheduler is not None else None
+    _check_eta(pipeline, eta)
     _load_loras(pipeline, loras)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     pipeline.to(target)
     pipeline.set_progress_bar_config(disable=True)
     # Decoding a whole batch at once needs many times the memory of denoising it.
     pipeline.vae.enable_slicing()
-    return LoadedModel(pipeline, identity, target)
+    return LoadedModel(pipeline, identity, target, eta)
 
 
 def identify_model(
@@ -308,6 +313,18 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
             f"{wanted.name} refuses the checkpoint's configuration with scheduler.options "
             f"{dict(wanted.options)}: {one_line(error)}. Change scheduler.options"
         ) from error
+
+
+def _check_eta(pipeline: Any, eta: float | None) -> None:
+    """Refuse an eta that would be ignored."""
+    calls = (pipeline.scheduler.step, pipeline.__call__)
+    deaf = [call for call in calls if "eta" not in inspect.signature(call).parameters]
+    if eta is not None and deaf:
+        raise ModelError(
+            f"scheduler.eta is {eta}, but {type(pipeline).__name__} with "
+            f"{type(pipeline.scheduler).__name__} takes none. Remove it, or take DDIMScheduler or "
+            "TCDScheduler with a pipeline of Stable Diffusion"
+        )
 
 
 def _load_loras(pipeline: Any, loras: Sequence[LoRA]) -> None:

@@ -181,6 +181,14 @@ def test_a_scheduler_that_refuses_its_options(tiny_checkpoint):
         load_pipeline(str(tiny_checkpoint), scheduler=odd)
 
 
+def test_eta_is_taken_along_where_the_scheduler_knows_it(tiny_checkpoint):
+    tcd = SchedulerConfig(name="TCDScheduler", eta=0.3)
+    assert load_pipeline(str(tiny_checkpoint), scheduler=tcd, device="cpu").eta == 0.3
+    euler = SchedulerConfig(name="EulerDiscreteScheduler", eta=0.3)
+    with pytest.raises(ModelError, match=r"scheduler.eta is 0.3.*EulerDiscreteScheduler.*Remove"):
+        load_pipeline(str(tiny_checkpoint), scheduler=euler)
+
+
 # URIs
 
 

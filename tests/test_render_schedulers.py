@@ -25,11 +25,11 @@ def _pipeline(predicts):
     return stable_diffusion_3() if predicts == "flow_prediction" else stable_diffusion()
 
 
-def _model(name, predicts):
+def _model(name, predicts, eta=None):
     pipeline = _pipeline(predicts)
     pipeline.scheduler = make_scheduler(name, predicts)
     identity = ModelIdentity(uri="tiny", pipeline_class=type(pipeline).__name__, digest="0")
-    return LoadedModel(pipeline, identity, torch.device("cpu"))
+    return LoadedModel(pipeline, identity, torch.device("cpu"), eta)
 
 
 def _spec(**values):
@@ -102,3 +102,10 @@ def test_full_coupling_with_full_noise_correlation_is_a_frozen_clip(name, predic
     spec = _spec(noise_correlation=1.0, propagation_strength=1.0, propagation_end=1.0)
     clip = _frames(model, spec)
     assert _largest_difference(clip, np.broadcast_to(clip[0], clip.shape)) <= ROUNDING
+
+
+def test_eta_makes_noise_that_is_chunk_exact():
+    free, noisy = (_model("TCDScheduler", "epsilon", eta) for eta in (None, 0.5))
+    whole = _frames(noisy, _strong("sample"))
+    assert not np.array_equal(whole, _frames(free, _strong("sample")))
+    assert _largest_difference(whole, _frames(noisy, _strong("sample"), 2)) <= ROUNDING
