@@ -34,7 +34,8 @@ from tempprop.model_files import (
     local_checkpoint,
     local_lora,
 )
-from tempprop.schedulers import check_scheduler, check_scheduler_name
+from tempprop.prediction import FLOW
+from tempprop.schedulers import check_scheduler, check_scheduler_name, prediction_type
 from tempprop.spec import LoRA, ModelIdentity, SchedulerConfig
 from tempprop.storage_faults import display_uri, one_line
 
@@ -50,6 +51,13 @@ SINGLE_FILE_FAMILIES = {
     "z-image-turbo": "ZImagePipeline",
 }
 """The names that diffusers infers for checkpoint files, and their pipelines."""
+
+
+FLOW_FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline")
+"""Pipelines of models that predict a flow."""
+
+SHIFTING_FAMILIES = ("FluxPipeline", "ZImagePipeline")
+"""Pipelines that hand their scheduler sigmas, and a shift `mu` that follows from the size."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ def load_pipeline(
     if scheduler is not None:
         pipeline.scheduler = _replace_scheduler(pipeline.scheduler, scheduler)
     check_scheduler(pipeline.scheduler)
+    _check_fit(identity.pipeline_class, pipeline.scheduler)
     eta = scheduler.eta if scheduler is not None else None
     _check_eta(pipeline, eta)
     _load_loras(pipeline, loras)
@@ -313,6 +322,45 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
             f"{wanted.name} refuses the checkpoint's configuration with scheduler.options "
             f"{dict(wanted.options)}: {one_line(error)}. Change scheduler.options"
         ) from error
+
+
+def _check_fit(family: str, scheduler: Any) -> None:
+    """Refuse a scheduler that misreads the model, or that the pipeline cannot drive."""
+    reason = _flow_mismatch(family, scheduler) or _schedule_mismatch(family, scheduler)
+    if reason is not None:
+        raise ModelError(
+            f"the scheduler {type(scheduler).__name__} does not fit {family}: {reason}"
+        )
+
+
+def _flow_mismatch(family: str, scheduler: Any) -> str | None:
+    if family in FLOW_FAMILIES and prediction_type(scheduler) != FLOW:
+        return (
+            "the model predicts a flow. Take FlowMatchEulerDiscreteScheduler, or set "
+            "prediction_type: flow_prediction and use_flow_sigmas: true in scheduler.options"
+        )
+    # Pipelines of diffusion models scale the first noise by it.
+    if family not in FLOW_FAMILIES and not hasattr(scheduler, "init_noise_sigma"):
+        return "it is made for models that predict a flow. Take one that is made for diffusion"
+    return None
+
+
+def _schedule_mismatch(family: str, scheduler: Any) -> str | None:
+    accepted = inspect.signature(scheduler.set_timesteps).parameters
+    if family not in SHIFTING_FAMILIES or {"mu", "sigmas"} <= set(accepted):
+        return None
+    # Flux spares those solvers the sigmas that make sigmas of a flow themselves.
+    if family != "FluxPipeline" or "mu" not in accepted:
+        return (
+            "the pipeline hands over the shift and the sigmas of its schedule, and it takes none. "
+            "Take FlowMatchEulerDiscreteScheduler"
+        )
+    if not scheduler.config.get("use_dynamic_shifting"):
+        return (
+            "the pipeline hands over the shift of its schedule. "
+            "Set use_dynamic_shifting: true in scheduler.options"
+        )
+    return None
 
 
 def _check_eta(pipeline: Any, eta: float | None) -> None:

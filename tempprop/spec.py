@@ -57,7 +57,8 @@ class ClipSettings(Frozen):
         propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
         propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
         propagation_keeps: What stays fixed while the clean estimate moves: the `noise` estimate
-            (stiff, near frozen at high strength) or the `sample` (looser, more motion).
+            (stiff, near frozen at high strength) or the `sample` (looser, more motion). With UniPC,
+            whose corrector makes its own sample, they differ at the first step only.
         propagation_low_pass: Standard deviation, in latent pixels, of the Gaussian below which
             frames are coupled; 0 couples every frequency.
         anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.

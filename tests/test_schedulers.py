@@ -161,6 +161,19 @@ def test_round_trip_at_every_noise_level(name, predicts):
         _step(scheduler, output.float(), timestep, sample.float())
 
 
+@pytest.mark.parametrize("begin_index", [None, 0])
+def test_equal_timesteps_are_told_apart_as_the_scheduler_does(begin_index):
+    """Timesteps of a strongly shifted flow are rounded to the same integer."""
+    scheduler = make_scheduler("DPMSolverMultistepScheduler", "flow_prediction", flow_shift=50.0)
+    scheduler.set_timesteps(30)
+    assert scheduler.timesteps[0] == scheduler.timesteps[1]
+    if begin_index is not None:
+        scheduler.set_begin_index(begin_index)
+    level = noise_level(scheduler, scheduler.timesteps[0])
+    scheduler.step(torch.randn(SHAPE), scheduler.timesteps[0], torch.randn(SHAPE))
+    assert level.noise == float(scheduler.sigmas[scheduler.step_index - 1])
+
+
 def _end_level(scheduler):
     """Read where a scheduler's last step ended: not everywhere at the clean latents."""
     if hasattr(scheduler, "sigmas"):
