@@ -326,7 +326,11 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
 
 def _check_fit(family: str, scheduler: Any) -> None:
     """Refuse a scheduler that misreads the model, or that the pipeline cannot drive."""
-    reason = _flow_mismatch(family, scheduler) or _schedule_mismatch(family, scheduler)
+    reason = (
+        _flow_mismatch(family, scheduler)
+        or _schedule_mismatch(family, scheduler)
+        or _noise_mismatch(family, scheduler)
+    )
     if reason is not None:
         raise ModelError(
             f"the scheduler {type(scheduler).__name__} does not fit {family}: {reason}"
@@ -360,6 +364,21 @@ def _schedule_mismatch(family: str, scheduler: Any) -> str | None:
             "the pipeline hands over the shift of its schedule. "
             "Set use_dynamic_shifting: true in scheduler.options"
         )
+    return None
+
+
+def _noise_mismatch(family: str, scheduler: Any) -> str | None:
+    options = scheduler.config
+    stochastic = {
+        "stochastic_sampling: false": options.get("stochastic_sampling"),
+        "algorithm_type: dpmsolver++": str(options.get("algorithm_type")).startswith("sde-"),
+    }
+    for remedy, is_set in stochastic.items():
+        if is_set and family in FLOW_FAMILIES:
+            return (
+                "it adds noise in every step, and the pipeline gives it no generator to draw that "
+                f"noise by the clip's seed. Set {remedy} in scheduler.options"
+            )
     return None
 
 

@@ -222,6 +222,24 @@ def test_a_scheduler_that_loads_fits_the_pipeline(family, options, fitting, tmp_
                 load()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "remedy"),
+    [
+        (
+            "DPMSolverMultistepScheduler",
+            FLOW_OPTIONS | {"algorithm_type": "sde-dpmsolver++"},
+            r"dpmsolver\+\+",
+        ),
+        ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, "stochastic_sampling"),
+    ],
+)
+def test_noise_that_no_seed_can_key_is_refused(name, options, remedy, tmp_path):
+    save("stable-diffusion-3", tmp_path / "sd3")
+    scheduler = SchedulerConfig(name=name, options=options)
+    with pytest.raises(ModelError, match=f"{name} does not fit .*no generator.*Set .*{remedy}"):
+        load_pipeline(str(tmp_path / "sd3"), device="cpu", scheduler=scheduler)
+
+
 def test_eta_is_taken_along_where_the_scheduler_knows_it(tiny_checkpoint):
     tcd = SchedulerConfig(name="TCDScheduler", eta=0.3)
     assert load_pipeline(str(tiny_checkpoint), scheduler=tcd, device="cpu").eta == 0.3
