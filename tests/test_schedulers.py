@@ -233,13 +233,10 @@ def _isolated(scheduler, settings, output, timestep, sample):
     return result, coupling.carries[0][0].previous
 
 
-@every_row
-@both_modes
-def test_every_model_call_draws_the_frame_to_the_one_before(name, predicts, keeps):
-    """A step changes along the difference of the estimates, to the second stages of Heun's."""
+def _draws_at_every_call(scheduler, keeps):
+    """Take each step with and without coupling; a step must change along the estimates' change."""
     torch.manual_seed(0)
-    scheduler, clean = make_scheduler(name, predicts), torch.randn(SHAPE)
-    settings = _settings(propagation_keeps=keeps)
+    clean, settings = torch.randn(SHAPE), _settings(propagation_keeps=keeps)
     sample = _first_sample(scheduler, clean, torch.randn(SHAPE))
     for timestep in _timesteps(scheduler, sample):
         before = copy.deepcopy(scheduler)
@@ -254,6 +251,39 @@ def test_every_model_call_draws_the_frame_to_the_one_before(name, predicts, keep
         cosine = torch.cosine_similarity(change.flatten(), wanted.flatten(), dim=0)
         assert cosine > 0.99, f"timestep {float(timestep)}"
         sample = plain
+
+
+@every_row
+@both_modes
+def test_every_model_call_draws_the_frame_to_the_one_before(name, predicts, keeps):
+    _draws_at_every_call(make_scheduler(name, predicts), keeps)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("HeunDiscreteScheduler", {"use_karras_sigmas": True}),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        (
+            "DPMSolverMultistepScheduler",
+            {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+        ),
+        ("DPMSolverSinglestepScheduler", {"solver_order": 3, "lower_order_final": True}),
+        ("DPMSolverSinglestepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
+        (
+            "DPMSolverSinglestepScheduler",
+            {"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"},
+        ),
+        ("DEISMultistepScheduler", {"solver_order": 3}),
+        ("UniPCMultistepScheduler", {"predict_x0": False, "final_sigmas_type": "sigma_min"}),
+        ("UniPCMultistepScheduler", {"disable_corrector": [0, 2]}),
+    ],
+)
+@both_modes
+def test_every_model_call_counts_whatever_the_solvers_options(name, options, keeps):
+    known = inspect.signature(getattr(diffusers, name).__init__).parameters
+    assert set(options) <= set(known)
+    _draws_at_every_call(make_scheduler(name, "epsilon", **options), keeps)
 
 
 @pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"])
