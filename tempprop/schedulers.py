@@ -106,6 +106,7 @@ SCHEDULERS: Mapping[str, SchedulerForm] = {
     "FlowMatchEulerDiscreteScheduler": SchedulerForm(_rectified_flow, (FLOW,)),
     "FlowMatchHeunDiscreteScheduler": SchedulerForm(_rectified_flow, (FLOW,), _in_second_stage),
 }
+"""What can propagate, by the name of its class: the tests run over every row of it."""
 
 SUPPORTED_SCHEDULERS = tuple(SCHEDULERS)
 
