@@ -5,6 +5,7 @@ file, any fsspec URI of either, or a hub id. Whatever it is, it ends as local fi
 of those files identifies the weights in every record.
 """
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ from tempprop.model_files import (
     local_checkpoint,
     local_lora,
 )
-from tempprop.prediction import check_scheduler, check_scheduler_name
+from tempprop.prediction import FLOW
+from tempprop.schedulers import check_scheduler, check_scheduler_name, prediction_type
 from tempprop.spec import LoRA, ModelIdentity, SchedulerConfig
 from tempprop.storage_faults import display_uri, one_line
 
@@ -51,6 +53,13 @@ SINGLE_FILE_FAMILIES = {
 """The names that diffusers infers for checkpoint files, and their pipelines."""
 
 
+FLOW_FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline")
+"""Pipelines of models that predict a flow."""
+
+SHIFTING_FAMILIES = ("FluxPipeline", "ZImagePipeline")
+"""Pipelines that hand their scheduler sigmas, and a shift `mu` that follows from the size."""
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A pipeline on its device, and what identifies it.
@@ -59,11 +68,13 @@ class LoadedModel:
         pipeline: A diffusers text-to-image pipeline.
         identity: Where it came from and the digest of its weights.
         device: Where it denoises.
+        eta: Share of fresh noise in every step; None for the pipeline's own default.
     """
 
     pipeline: Any
     identity: ModelIdentity
     device: torch.device
+    eta: float | None = None
 
 
 def load_pipeline(
@@ -98,13 +109,16 @@ def load_pipeline(
     if scheduler is not None:
         pipeline.scheduler = _replace_scheduler(pipeline.scheduler, scheduler)
     check_scheduler(pipeline.scheduler)
+    _check_fit(identity.pipeline_class, pipeline.scheduler)
+    eta = scheduler.eta if scheduler is not None else None
+    _check_eta(pipeline, eta)
     _load_loras(pipeline, loras)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     pipeline.to(target)
     pipeline.set_progress_bar_config(disable=True)
     # Decoding a whole batch at once needs many times the memory of denoising it.
     pipeline.vae.enable_slicing()
-    return LoadedModel(pipeline, identity, target)
+    return LoadedModel(pipeline, identity, target, eta)
 
 
 def identify_model(
@@ -308,6 +322,76 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
             f"{wanted.name} refuses the checkpoint's configuration with scheduler.options "
             f"{dict(wanted.options)}: {one_line(error)}. Change scheduler.options"
         ) from error
+
+
+def _check_fit(family: str, scheduler: Any) -> None:
+    """Refuse a scheduler that misreads the model, or that the pipeline cannot drive."""
+    reason = (
+        _flow_mismatch(family, scheduler)
+        or _schedule_mismatch(family, scheduler)
+        or _noise_mismatch(family, scheduler)
+    )
+    if reason is not None:
+        raise ModelError(
+            f"the scheduler {type(scheduler).__name__} does not fit {family}: {reason}"
+        )
+
+
+def _flow_mismatch(family: str, scheduler: Any) -> str | None:
+    if family in FLOW_FAMILIES and prediction_type(scheduler) != FLOW:
+        return (
+            "the model predicts a flow. Take FlowMatchEulerDiscreteScheduler, or set "
+            "prediction_type: flow_prediction and use_flow_sigmas: true in scheduler.options"
+        )
+    # Pipelines of diffusion models scale the first noise by it.
+    if family not in FLOW_FAMILIES and not hasattr(scheduler, "init_noise_sigma"):
+        return "it is made for models that predict a flow. Take one that is made for diffusion"
+    return None
+
+
+def _schedule_mismatch(family: str, scheduler: Any) -> str | None:
+    accepted = inspect.signature(scheduler.set_timesteps).parameters
+    if family not in SHIFTING_FAMILIES or {"mu", "sigmas"} <= set(accepted):
+        return None
+    # Flux spares those solvers the sigmas that make sigmas of a flow themselves.
+    if family != "FluxPipeline" or "mu" not in accepted:
+        return (
+            "the pipeline hands over the shift and the sigmas of its schedule, and it takes none. "
+            "Take FlowMatchEulerDiscreteScheduler"
+        )
+    if not scheduler.config.get("use_dynamic_shifting"):
+        return (
+            "the pipeline hands over the shift of its schedule. "
+            "Set use_dynamic_shifting: true in scheduler.options"
+        )
+    return None
+
+
+def _noise_mismatch(family: str, scheduler: Any) -> str | None:
+    options = scheduler.config
+    stochastic = {
+        "stochastic_sampling: false": options.get("stochastic_sampling"),
+        "algorithm_type: dpmsolver++": str(options.get("algorithm_type")).startswith("sde-"),
+    }
+    for remedy, is_set in stochastic.items():
+        if is_set and family in FLOW_FAMILIES:
+            return (
+                "it adds noise in every step, and the pipeline gives it no generator to draw that "
+                f"noise by the clip's seed. Set {remedy} in scheduler.options"
+            )
+    return None
+
+
+def _check_eta(pipeline: Any, eta: float | None) -> None:
+    """Refuse an eta that would be ignored."""
+    calls = (pipeline.scheduler.step, pipeline.__call__)
+    deaf = [call for call in calls if "eta" not in inspect.signature(call).parameters]
+    if eta is not None and deaf:
+        raise ModelError(
+            f"scheduler.eta is {eta}, but {type(pipeline).__name__} with "
+            f"{type(pipeline.scheduler).__name__} takes none. Remove it, or take DDIMScheduler or "
+            "TCDScheduler with a pipeline of Stable Diffusion"
+        )
 
 
 def _load_loras(pipeline: Any, loras: Sequence[LoRA]) -> None:

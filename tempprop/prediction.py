@@ -1,32 +1,21 @@
-"""What a model's output says: the clean estimate and the noise estimate, for every scheduler.
+"""What a model's output says: the clean estimate and the noise estimate, whatever it predicts.
 
-Every diffusion model works on `x = a * x0 + b * epsilon`. Three conventions for (a, b) are in use:
-variance preserving (a^2 + b^2 = 1), the sigma space of Karras et al. 2022 (a = 1, b = sigma), and
-rectified flow (a = 1 - sigma, b = sigma). This module turns each scheduler's state and each
-prediction type into that one form and back, so that propagation never asks which model it serves.
+Every diffusion model works on `x = a * x0 + b * epsilon`, and predicts one of the two, or a mixture
+of both. This module turns each prediction type into that one form and back, so that propagation
+never asks which model it serves. `tempprop.schedulers` says what a and b are.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from tempprop.errors import ModelError
 
-BY_TIMESTEP = ("DDIMScheduler", "DDPMScheduler", "LCMScheduler")
-"""Variance preserving, with a table of alphas over the training timesteps."""
-
-IN_SIGMA_SPACE = ("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler")
-"""The sample is x0 + sigma * epsilon."""
-
-BY_SIGMA = ("DPMSolverMultistepScheduler", "UniPCMultistepScheduler")
-"""A table of sigmas over the inference steps, that the scheduler converts to (a, b) itself."""
-
-FLOW_MATCHING = ("FlowMatchEulerDiscreteScheduler",)
-"""The sample is (1 - sigma) * x0 + sigma * epsilon."""
-
-SUPPORTED_SCHEDULERS = BY_TIMESTEP + IN_SIGMA_SPACE + BY_SIGMA + FLOW_MATCHING
+EPSILON = "epsilon"
+VELOCITY = "v_prediction"
+SAMPLE = "sample"
+FLOW = "flow_prediction"
 
 
 @dataclass(frozen=True)
@@ -42,62 +31,6 @@ class NoiseLevel:
         return math.hypot(self.signal, self.noise)
 
 
-def check_scheduler(scheduler: Any) -> None:
-    """Refuse a scheduler whose steps cannot be read as (clean estimate, noise estimate).
-
-    Raises:
-        ModelError: The scheduler is not in `SUPPORTED_SCHEDULERS`.
-    """
-    check_scheduler_name(type(scheduler).__name__)
-
-
-def check_scheduler_name(name: str) -> None:
-    """Refuse a class of schedulers, before one is made.
-
-    Raises:
-        ModelError: The class is not in `SUPPORTED_SCHEDULERS`.
-    """
-    if name not in SUPPORTED_SCHEDULERS:
-        raise ModelError(
-            f"the scheduler {name} cannot propagate. "
-            f"Set scheduler.name in the configuration to one of: {', '.join(SUPPORTED_SCHEDULERS)}"
-        )
-
-
-def prediction_type(scheduler: Any) -> str:
-    """Name what the model predicts: epsilon, v_prediction, sample or flow_prediction."""
-    if type(scheduler).__name__ in FLOW_MATCHING:
-        return "flow_prediction"
-    return str(scheduler.config.prediction_type)
-
-
-def noise_level(scheduler: Any, timestep: Any) -> NoiseLevel:
-    """Read the noise level that the scheduler's next step starts from.
-
-    Args:
-        scheduler: A diffusers scheduler whose timesteps are set.
-        timestep: The timestep that the pipeline is about to pass to `scheduler.step`.
-
-    Raises:
-        ModelError: The scheduler is not supported.
-    """
-    check_scheduler(scheduler)
-    name = type(scheduler).__name__
-    if name in BY_TIMESTEP:
-        alpha_bar = float(scheduler.alphas_cumprod[int(timestep)])
-        return NoiseLevel(math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar))
-    index = scheduler.step_index
-    sigma = scheduler.sigmas[
-        scheduler.index_for_timestep(timestep) if index is None else index
-    ].float()
-    if name in IN_SIGMA_SPACE:
-        return NoiseLevel(1.0, float(sigma))
-    if name in FLOW_MATCHING:
-        return NoiseLevel(1.0 - float(sigma), float(sigma))
-    signal, noise = scheduler._sigma_to_alpha_sigma_t(sigma)
-    return NoiseLevel(float(signal), float(noise))
-
-
 def clean_estimate(
     sample: torch.Tensor, model_output: torch.Tensor, level: NoiseLevel, predicts: str
 ) -> torch.Tensor:
@@ -111,23 +44,37 @@ def clean_estimate(
         sample: Noisy latents x.
         model_output: What the model said, same shape, after guidance.
         level: Noise level of the sample.
-        predicts: The prediction type, see `prediction_type`.
+        predicts: The prediction type.
 
     Returns:
         Estimate of x0, same shape.
+
+    Raises:
+        ModelError: The sample holds no signal, and the model predicts the noise alone.
     """
     a, b, norm = level.signal, level.noise, level.norm
-    if predicts == "epsilon":
+    if predicts == EPSILON:
+        if a == 0:
+            raise ModelError(
+                "the schedule begins with pure noise (rescale_betas_zero_snr), where an epsilon "
+                "prediction says nothing about the picture. Set rescale_betas_zero_snr: false in "
+                "scheduler.options; only models of v_prediction are trained for it"
+            )
         return (sample - b * model_output) / a
-    if predicts == "v_prediction":
+    if predicts == VELOCITY:
         return (a / norm**2) * sample - (b / norm) * model_output
-    if predicts == "flow_prediction":
+    if predicts == FLOW:
         return sample - b * model_output
     return model_output
 
 
 def noise_estimate(sample: torch.Tensor, clean: torch.Tensor, level: NoiseLevel) -> torch.Tensor:
-    """Give the noise that makes the sample out of a clean latent: (x - a * x0) / b."""
+    """Give the noise that makes the sample out of a clean latent: (x - a * x0) / b.
+
+    A sample without noise (b = 0, the last step of some flow schedules) holds none to be found: 0.
+    """
+    if level.noise == 0:
+        return torch.zeros_like(sample)
     return (sample - level.signal * clean) / level.noise
 
 
@@ -138,10 +85,10 @@ def model_output_for(
 
     It is the inverse of `clean_estimate` together with `noise_estimate`.
     """
-    if predicts == "epsilon":
+    if predicts == EPSILON:
         return noise
-    if predicts == "v_prediction":
+    if predicts == VELOCITY:
         return (level.signal * noise - level.noise * clean) / level.norm
-    if predicts == "flow_prediction":
+    if predicts == FLOW:
         return noise - clean
     return clean

@@ -26,9 +26,8 @@ from tempprop.prediction import (
     clean_estimate,
     model_output_for,
     noise_estimate,
-    noise_level,
-    prediction_type,
 )
+from tempprop.schedulers import is_probe, noise_level, prediction_type, schedule_position
 from tempprop.spec import ClipSettings
 
 STATISTICS_EPSILON = 1e-5
@@ -200,7 +199,8 @@ def couple_step(
     """Find the (sample, model output) that mean the coupled clean estimate to the scheduler.
 
     Either the noise estimate stays, and the sample becomes a * x0 + b * epsilon, or the sample
-    stays, and the noise estimate takes up the difference.
+    stays, and the noise estimate takes up the difference. A sample without noise (b = 0) has no
+    noise estimate to take it up, and moves.
 
     Args:
         sample: Noisy latents, shape `(frames, ...)`.
@@ -214,7 +214,7 @@ def couple_step(
     Returns:
         Sample and model output, same shapes.
     """
-    if keeps == "noise":
+    if keeps == "noise" or level.noise == 0:
         noise = noise_estimate(sample, clean, level)
         sample = sample + level.signal * (coupled - clean)
     else:
@@ -274,6 +274,8 @@ class Coupling:
         self._refuse_non_finite(model_output)
         level = noise_level(self._scheduler, timestep)
         predicts = prediction_type(self._scheduler)
+        position = schedule_position(self._scheduler, self._step)
+        probe = is_probe(self._scheduler)
         channels = sample.shape[1]
         estimate = model_output[:, :channels].float()
         noisy = sample.float()
@@ -281,7 +283,7 @@ class Coupling:
         coupled_output, coupled_sample = model_output.clone(), sample.clone()
         for segment, carry in zip(self._segments, self._carries, strict=True):
             settings, rows = segment.settings, segment.rows
-            strength = strength_at(settings, self._step, num_steps)
+            strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
             coupled, after = couple_frames(clean[rows], before, strength, settings)
             carry.append(after)
@@ -296,7 +298,8 @@ class Coupling:
                 coupled[free - rows.start :],
                 level,
                 predicts,
-                settings.propagation_keeps,
+                # A moved probe would be thrown away, and the coupling with it.
+                "sample" if probe else settings.propagation_keeps,
             )
             coupled_sample[bound] = new_sample.to(sample.dtype)
             coupled_output[bound, :channels] = new_output.to(model_output.dtype)

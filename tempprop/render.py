@@ -250,6 +250,8 @@ def _call_pipeline(
         arguments["negative_prompt"] = [
             run.spec.negative_prompt for run in batch for _ in range(run.num_frames)
         ]
+    if model.eta is not None:
+        arguments["eta"] = model.eta
     images: torch.Tensor = model.pipeline(**arguments).images
     return images
 

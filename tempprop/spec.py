@@ -57,7 +57,8 @@ class ClipSettings(Frozen):
         propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
         propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
         propagation_keeps: What stays fixed while the clean estimate moves: the `noise` estimate
-            (stiff, near frozen at high strength) or the `sample` (looser, more motion).
+            (stiff, near frozen at high strength) or the `sample` (looser, more motion). With UniPC,
+            whose corrector makes its own sample, they differ at the first step only.
         propagation_low_pass: Standard deviation, in latent pixels, of the Gaussian below which
             frames are coupled; 0 couples every frequency.
         anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
@@ -136,10 +137,13 @@ class SchedulerConfig(Frozen):
     Attributes:
         name: Class name in diffusers, for example `EulerDiscreteScheduler`.
         options: Values that replace those of the checkpoint's scheduler configuration.
+        eta: Share of fresh noise in every step, 0 to 1, for the schedulers that take one (DDIM;
+            TCD, whose paper calls it gamma); None for the pipeline's own default.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9]+$")
     options: Mapping[str, JsonValue] = Field(default_factory=dict)
+    eta: float | None = Field(default=None, ge=0, le=1)
 
 
 class WorkerConfig(Frozen):
@@ -366,11 +370,17 @@ def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
             for digest, lora in zip(model.lora_digests, spec.loras, strict=True)
         ],
         "dtype": config.dtype,
-        "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
+        "scheduler": _scheduler_identity(config.scheduler) if config.scheduler else None,
         "encoder": config.encoder.model_dump(mode="json"),
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _scheduler_identity(scheduler: SchedulerConfig) -> dict[str, Any]:
+    # Clips from before there was an eta keep their keys.
+    absent = {"eta"} if scheduler.eta is None else set()
+    return scheduler.model_dump(mode="json", exclude=absent)
 
 
 def seed_from_clip_id(clip_id: str) -> int:

@@ -1,3 +1,4 @@
+import inspect
 import json
 import multiprocessing
 import shutil
@@ -5,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import diffusers
 import fsspec
 import numpy as np
 import pytest
@@ -16,12 +18,14 @@ from fsspec.implementations.memory import MemoryFileSystem
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
+from tiny_pipelines import save
 
 from tempprop.errors import ModelError
 from tempprop.mini import MINI_PATH
 from tempprop.model_files import cache_directory, checkpoint_digest, download
 from tempprop.pipeline import identify_model, load_pipeline
-from tempprop.prediction import SUPPORTED_SCHEDULERS
+from tempprop.prediction import FLOW
+from tempprop.schedulers import SCHEDULERS, SUPPORTED_SCHEDULERS
 from tempprop.spec import LoRA, SchedulerConfig
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -179,6 +183,69 @@ def test_a_scheduler_that_refuses_its_options(tiny_checkpoint):
     odd = SchedulerConfig(name="DDIMScheduler", options={"beta_schedule": "odd"})
     with pytest.raises(ModelError, match=r"DDIMScheduler refuses .*odd.*Change scheduler.options"):
         load_pipeline(str(tiny_checkpoint), scheduler=odd)
+
+
+FLOW_OPTIONS = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+SHIFTED = FLOW_OPTIONS | {"use_dynamic_shifting": True}
+SOLVERS = {name for name, form in SCHEDULERS.items() if {"sample", FLOW} <= set(form.predicts)}
+FLOW_MATCHING = {name for name, form in SCHEDULERS.items() if form.predicts == (FLOW,)}
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "fitting"),
+    [
+        ("stable-diffusion", {}, set(SCHEDULERS) - FLOW_MATCHING),
+        ("stable-diffusion-3", {}, FLOW_MATCHING),
+        ("stable-diffusion-3", FLOW_OPTIONS, SOLVERS | FLOW_MATCHING),
+        ("flux", FLOW_OPTIONS, {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"}),
+        ("flux", SHIFTED, SOLVERS | {"FlowMatchEulerDiscreteScheduler"}),
+    ],
+)
+def test_a_scheduler_that_loads_fits_the_pipeline(family, options, fitting, tmp_path):
+    save(family, tmp_path / family)
+    for name in SCHEDULERS:
+        known = inspect.signature(getattr(diffusers, name).__init__).parameters
+        taken = {key: value for key, value in options.items() if key in known}
+        # Schedulers of diffusion alone do not know flow_prediction in the first place.
+        if "prediction_type" in taken and "use_flow_sigmas" not in known:
+            continue
+        load = partial(
+            load_pipeline,
+            str(tmp_path / family),
+            device="cpu",
+            scheduler=SchedulerConfig(name=name, options=taken),
+        )
+        if name in fitting:
+            assert np.isfinite(picture(load())).all()
+        else:
+            with pytest.raises(ModelError, match=f"{name} does not fit .*Pipeline: .*(Take|Set)"):
+                load()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "remedy"),
+    [
+        (
+            "DPMSolverMultistepScheduler",
+            FLOW_OPTIONS | {"algorithm_type": "sde-dpmsolver++"},
+            r"dpmsolver\+\+",
+        ),
+        ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}, "stochastic_sampling"),
+    ],
+)
+def test_noise_that_no_seed_can_key_is_refused(name, options, remedy, tmp_path):
+    save("stable-diffusion-3", tmp_path / "sd3")
+    scheduler = SchedulerConfig(name=name, options=options)
+    with pytest.raises(ModelError, match=f"{name} does not fit .*no generator.*Set .*{remedy}"):
+        load_pipeline(str(tmp_path / "sd3"), device="cpu", scheduler=scheduler)
+
+
+def test_eta_is_taken_along_where_the_scheduler_knows_it(tiny_checkpoint):
+    tcd = SchedulerConfig(name="TCDScheduler", eta=0.3)
+    assert load_pipeline(str(tiny_checkpoint), scheduler=tcd, device="cpu").eta == 0.3
+    euler = SchedulerConfig(name="EulerDiscreteScheduler", eta=0.3)
+    with pytest.raises(ModelError, match=r"scheduler.eta is 0.3.*EulerDiscreteScheduler.*Remove"):
+        load_pipeline(str(tiny_checkpoint), scheduler=euler)
 
 
 # URIs
