@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 """Raised whenever the same spec would give other pixels than before."""
 
 RECORD_SCHEMA_VERSION: Literal[1] = 1
@@ -370,17 +370,11 @@ def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
             for digest, lora in zip(model.lora_digests, spec.loras, strict=True)
         ],
         "dtype": config.dtype,
-        "scheduler": _scheduler_identity(config.scheduler) if config.scheduler else None,
+        "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
         "encoder": config.encoder.model_dump(mode="json"),
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _scheduler_identity(scheduler: SchedulerConfig) -> dict[str, Any]:
-    # Clips from before there was an eta keep their keys.
-    absent = {"eta"} if scheduler.eta is None else set()
-    return scheduler.model_dump(mode="json", exclude=absent)
 
 
 def seed_from_clip_id(clip_id: str) -> int:
