@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from tempprop.motion import Matrix, is_identity, moved
@@ -58,24 +59,15 @@ def warp_noise(
         unchanged.
     """
     channels, height, width = noise.shape
-    places = (height, width, GRAINS, GRAINS)
-    fresh = generator.standard_normal((channels, *places[:2]), dtype=np.float32)
-    spread = generator.standard_normal((channels, *places), dtype=np.float32).astype(np.float64)
-    spread -= spread.mean(axis=(3, 4), keepdims=True)
-    grains = noise.numpy()[:, :, :, None, None] / GRAINS + spread
-    row, column, down, right = np.indices(places, sparse=True)
-    x = column + (right + generator.random(places)) / GRAINS
-    y = row + (down + generator.random(places)) / GRAINS
-    new_x, new_y = (np.floor(position).astype(np.int64) for position in moved(camera_map, x, y))
-    inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
-    target = new_y[inside] * width + new_x[inside]
-    count = np.bincount(target, minlength=height * width)
+    fresh = generator.standard_normal(noise.shape, dtype=np.float32)
+    grains = _grains(noise, generator)
+    inside, pixel = _landings((height, width), camera_map, generator)
+    count = np.bincount(pixel, minlength=height * width)
     total = np.stack(
-        [np.bincount(target, of_one[inside], minlength=height * width) for of_one in grains]
+        [np.bincount(pixel, of_channel[inside], minlength=count.size) for of_channel in grains]
     )
-    arrived = (total / np.sqrt(np.maximum(count, 1))).reshape(noise.shape)
-    reached = count.reshape(height, width) > 0
-    return torch.from_numpy(np.where(reached, arrived, fresh).astype(np.float32))
+    arrived = np.where(count > 0, total / np.sqrt(count.clip(1)), fresh.reshape(channels, -1))
+    return torch.from_numpy(arrived.reshape(noise.shape).astype(np.float32))
 
 
 def correlated_noise(
@@ -143,3 +135,26 @@ def step_noise_generator(seed: int) -> torch.Generator:
 def _generator(seed: int, frame: int, stream: int) -> np.random.Generator:
     key = np.array([seed, frame], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
+
+
+def _grains(noise: torch.Tensor, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Split each pixel into grains of unit variance, shape `(channels, h, w, k, k)`."""
+    spread = generator.standard_normal((*noise.shape, GRAINS, GRAINS), dtype=np.float32)
+    # In double precision the grains of a pixel add up to it exactly, as far as float32 can tell.
+    spread64 = spread.astype(np.float64)
+    spread64 -= spread64.mean(axis=(3, 4), keepdims=True)
+    return noise.numpy()[:, :, :, None, None] / GRAINS + spread64
+
+
+def _landings(
+    shape: tuple[int, int], camera_map: Matrix, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Find which grains land in the picture, shape `(h, w, k, k)`, and in which of its pixels."""
+    height, width = shape
+    places = (height, width, GRAINS, GRAINS)
+    row, column, down, right = np.indices(places, sparse=True)
+    x = column + (right + generator.random(places)) / GRAINS
+    y = row + (down + generator.random(places)) / GRAINS
+    new_x, new_y = (np.floor(position).astype(np.int64) for position in moved(camera_map, x, y))
+    inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+    return inside, new_y[inside] * width + new_x[inside]
