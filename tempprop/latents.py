@@ -31,12 +31,14 @@ class LatentLayout:
     Attributes:
         shape: `(channels, height, width)` in latent pixels.
         dtype: Precision that the pipeline expects of the latents that it is given.
-        pack: Turns noise `(batch, channels, height, width)` into what the pipeline takes.
+        pack: Turns latents `(batch, channels, height, width)` into what the pipeline takes.
+        unpack: Its inverse.
     """
 
     shape: tuple[int, int, int]
     dtype: torch.dtype
     pack: Callable[[torch.Tensor], torch.Tensor]
+    unpack: Callable[[torch.Tensor], torch.Tensor]
 
 
 def latent_layout(pipeline: Any, height: int, width: int) -> LatentLayout:
@@ -69,4 +71,11 @@ def latent_layout(pipeline: Any, height: int, width: int) -> LatentLayout:
         packed_latents: torch.Tensor = pipeline._pack_latents(latents, len(latents), *shape)
         return packed_latents
 
-    return LatentLayout(shape, dtype, pack)
+    def unpack(latents: torch.Tensor) -> torch.Tensor:
+        if not packed:
+            return latents
+        scale = pipeline.vae_scale_factor
+        unpacked_latents: torch.Tensor = pipeline._unpack_latents(latents, height, width, scale)
+        return unpacked_latents
+
+    return LatentLayout(shape, dtype, pack, unpack)

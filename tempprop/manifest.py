@@ -2,7 +2,8 @@
 
 A manifest is never held as a whole: record batches go from the file through the checks to specs,
 so that a million rows cost the memory of a few thousand. Empty cells take the value that the
-configuration gives. What may stand in a column is told in `tempprop.manifest_columns`.
+configuration gives, and so does each empty field of a `motion`. What may stand in a column is told
+in `tempprop.manifest_columns`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ from tempprop.manifest_schema import (
     kind_name,
     type_fits,
 )
-from tempprop.spec import ClipSpec, Frozen, LoRA, RenderConfig, seed_from_clip_id
+from tempprop.spec import ClipSpec, Frozen, LoRA, Motion, RenderConfig, seed_from_clip_id
 
 BATCH_ROWS = 8192
 
@@ -235,6 +236,8 @@ def _filled(rows: pa.RecordBatch, config: RenderConfig, names: Sequence[str]) ->
     return [
         _filled_seeds(column, rows.column("clip_id"))
         if name == "seed" and config.seed is None
+        else _filled_motion(column, config.clip.motion)
+        if name == "motion"
         else pc.fill_null(column, defaults[name])
         if name in defaults
         else column
@@ -258,6 +261,14 @@ def _filled_seeds(seeds: pa.Array, names: pa.Array) -> pa.Array:
         ],
         seeds.type,
     )
+
+
+def _filled_motion(motions: pa.Array, default: Motion) -> pa.Array:
+    fields = [
+        pc.fill_null(pc.struct_field(motions, name), str(value))
+        for name, value in default.model_dump().items()
+    ]
+    return pa.StructArray.from_arrays(fields, fields=list(motions.type))
 
 
 @contextmanager

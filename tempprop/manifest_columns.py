@@ -29,13 +29,25 @@ from tempprop.manifest_schema import (
     TEXT,
     kind_name,
 )
-from tempprop.spec import ClipSpec, LoRA
+from tempprop.spec import ClipSpec, LoRA, Motion
 
 CAST_FAILURES = {
     TEXT: "is not valid UTF-8",
     INTEGER: "is not a whole number below 2^63",
     NUMBER: "has more digits than a 64-bit float holds",
 }
+
+NESTED_COLUMNS = ("loras", "motion", "tags")
+"""Columns whose cells are not single values; they are checked cell by cell."""
+
+IN_WORDS = {
+    "clip_id": "1 to 128 ASCII letters, digits, dots, underscores or hyphens",
+    "loras": "a list of {path, weight}",
+    "motion": f"any of {', '.join(Motion.model_fields)}, "
+    "each a number or keyframes such as 0:(1.0), 24:(1.04)",
+    "tags": "a map of text to text",
+}
+"""What may stand in a column, where the field's constraints do not say it."""
 
 SHOWN_CHARACTERS = 80
 
@@ -91,7 +103,7 @@ def check_array(column: str, array: pa.Array) -> tuple[pa.Array, list[Complaint]
         return pa.nulls(len(array), MANIFEST_SCHEMA.field(column).type), []
     if column in RESERVED_COLUMNS:
         return _refuse_all(column, array)
-    if column in ("loras", "tags"):
+    if column in NESTED_COLUMNS:
         cells, complaints = check_cells(column, array.to_pylist())
         return pa.array(cells, MANIFEST_SCHEMA.field(column).type), complaints
     return _check_scalars(column, array)
@@ -164,6 +176,8 @@ def _message(column: str, details: Any, path: Sequence[int | str]) -> str:
         return "is not usable as a file name"
     if details["type"] in ("tuple_type", "dict_type", "mapping_type", "is_instance_of"):
         return f"does not hold {kind_name(column)}{', each key once' if column == 'tags' else ''}"
+    if column == "motion" and not path:
+        return f"does not hold {kind_name(column)}"
     place = f"{'.'.join(map(str, path))}: " if path else ""
     message: str = details["msg"]
     return place + message.removeprefix("Input ").replace("String ", "")
@@ -184,6 +198,8 @@ def _tidy(column: str, cell: Any) -> Any:
         return _tidy_tags(cell)
     if column == "loras" and isinstance(cell, list | tuple):
         return [_tidy_lora(lora) for lora in cell]
+    if column == "motion":
+        return _tidy_motion(cell)
     return cell
 
 
@@ -204,6 +220,19 @@ def _tidy_lora(cell: Any) -> Any:
     if isinstance(lora, dict) and "weight" in lora:
         lora["weight"] = _tidy_number(lora["weight"])
     return lora
+
+
+def _tidy_motion(cell: Any) -> Any:
+    """Write the numbers of a motion as text, since keyframes are text and a column has one type."""
+    motion = _without_nulls(cell.model_dump() if isinstance(cell, Motion) else cell)
+    if not isinstance(motion, dict):
+        return motion
+    return {name: _number_as_text(_tidy_number(value)) for name, value in motion.items()}
+
+
+def _number_as_text(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return shown(value) if is_number else value
 
 
 def _tidy_tags(cell: Any) -> Any:
@@ -290,15 +319,13 @@ def _expectation(column: str) -> str:
     choices = rules.get("enum") or ([rules["const"]] if "const" in rules else [])
     if choices:
         return " or ".join(json.dumps(choice) for choice in choices)
-    if column == "clip_id":
-        return "1 to 128 ASCII letters, digits, dots, underscores or hyphens"
+    if column in IN_WORDS:
+        return IN_WORDS[column]
     if rules["type"] == "integer":
         return f"a whole number {_range(rules)}"
     if rules["type"] == "number":
         return f"a number {_range(rules)}"
-    if rules["type"] == "string":
-        return "some text" if rules.get("minLength") else "text"
-    return {"loras": "a list of {path, weight}", "tags": "a map of text to text"}[column]
+    return "some text" if rules.get("minLength") else "text"
 
 
 def _range(rules: dict[str, Any]) -> str:

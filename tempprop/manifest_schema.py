@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tempprop.spec import ClipSpec
+from tempprop.spec import ClipSpec, Motion
 
 TEXT = pa.string()
 INTEGER = pa.int64()
@@ -10,7 +10,7 @@ NUMBER = pa.float64()
 LORAS = pa.list_(pa.struct([("path", TEXT), ("weight", NUMBER)]))
 TAGS = pa.map_(TEXT, TEXT)
 PROMPTS = pa.list_(pa.struct([("frame", INTEGER), ("prompt", TEXT)]))
-MOTION = pa.struct([(name, NUMBER) for name in ("zoom", "translation_x", "translation_y", "angle")])
+MOTION = pa.struct([(name, TEXT) for name in Motion.model_fields])
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -47,7 +47,6 @@ REQUIRED_COLUMNS = ("clip_id", "prompt")
 
 LATER = {
     "prompts": "prompt travel",
-    "motion": "camera motion",
     "attention": "cross-frame attention",
 }
 """Columns of the contract whose values are not rendered in this version, or not all of them."""
@@ -62,7 +61,7 @@ KIND_NAMES = {
     LORAS: "lists of {path, weight}",
     TAGS: "maps of text to text",
     PROMPTS: "lists of {frame, prompt}",
-    MOTION: "structs of zoom, translation_x, translation_y, angle",
+    MOTION: f"structs of {', '.join(Motion.model_fields)}",
 }
 
 
@@ -76,23 +75,19 @@ def type_fits(column: str, found: pa.DataType) -> bool:
 
     Widths do not matter, nor do dictionaries (pandas categories). Whole numbers may come as
     floats, which is what pandas makes of a column of integers with gaps. `tags` may be a map, a
-    struct of texts (pandas) or a list of {key, value} (Polars). A column in which every value is
-    null has no type to speak of and always fits.
+    struct of texts (pandas) or a list of {key, value} (Polars). The fields of `motion` may be
+    numbers or texts. A column in which every value is null has no type to speak of and always fits.
     """
     wanted = MANIFEST_SCHEMA.field(column).type
     if pa.types.is_null(found) or column in RESERVED_COLUMNS:
         return True
     if pa.types.is_dictionary(found):
         return type_fits(column, found.value_type)
-    if wanted == TEXT:
-        return _is_text(found)
-    if wanted in (INTEGER, NUMBER):
-        return _is_numeric(found)
-    if wanted == TAGS and (pa.types.is_map(found) or pa.types.is_struct(found)):
-        return True
-    return _is_list(found) and (
-        pa.types.is_struct(found.value_type) or pa.types.is_null(found.value_type)
-    )
+    if wanted in (TEXT, INTEGER, NUMBER):
+        return _is_text(found) if wanted == TEXT else _is_numeric(found)
+    if wanted == MOTION:
+        return bool(pa.types.is_struct(found))
+    return (wanted == TAGS and _is_mapping(found)) or _is_list_of_mappings(found)
 
 
 def _is_text(found: pa.DataType) -> bool:
@@ -107,8 +102,11 @@ def _is_numeric(found: pa.DataType) -> bool:
     return bool(types.is_integer(found) or types.is_floating(found) or types.is_decimal(found))
 
 
-def _is_list(found: pa.DataType) -> bool:
+def _is_mapping(found: pa.DataType) -> bool:
+    return bool(pa.types.is_map(found) or pa.types.is_struct(found))
+
+
+def _is_list_of_mappings(found: pa.DataType) -> bool:
     types = pa.types
-    return bool(
-        types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
-    )
+    is_list = types.is_list(found) or types.is_large_list(found) or types.is_fixed_size_list(found)
+    return is_list and bool(types.is_struct(found.value_type) or types.is_null(found.value_type))

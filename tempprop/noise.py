@@ -1,11 +1,20 @@
-"""The initial noise of a clip: keyed by seed and frame, correlated from frame to frame."""
+"""The initial noise of a clip: keyed by seed and frame, correlated along the camera's motion."""
 
 import hashlib
 import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
+
+from tempprop.motion import Matrix, is_identity, moved
+
+GRAINS = 4
+"""Into how many grains, in each direction, a pixel's noise is split before it moves."""
+
+_FRESH, _WARP = 0, 1
+"""Streams of one frame's generator that never meet: 2^192 draws lie between them."""
 
 
 def frame_noise(seed: int, frame: int, shape: Sequence[int]) -> torch.Tensor:
@@ -23,8 +32,42 @@ def frame_noise(seed: int, frame: int, shape: Sequence[int]) -> torch.Tensor:
     Returns:
         Independent standard normal numbers of the given shape, float32, on the CPU.
     """
-    generator = np.random.Generator(np.random.Philox(key=np.array([seed, frame], dtype=np.uint64)))
+    generator = _generator(seed, frame, _FRESH)
     return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+
+
+def warp_noise(
+    noise: torch.Tensor, camera_map: Matrix, generator: np.random.Generator
+) -> torch.Tensor:
+    """Move noise with the camera, so that it stays white and of unit variance.
+
+    Interpolated noise would be smooth and weak. This is the noise transport of Chang et al., "How
+    I Warped Your Noise", ICLR 2024: a pixel of noise stands for k * k grains, which are drawn
+    given their sum, noise / k + z - mean(z) with z standard normal. Each grain moves to
+    one pixel, and a pixel is the sum of its n grains over sqrt(n). No grain is used twice, so
+    that the pixels are independent and standard normal under every map. A pixel that no grain
+    reaches is drawn afresh. Grains lie at random in their cells (jittered sampling, Cook 1986):
+    on a fixed grid, noise would stay behind whenever the camera moves by less than a grain.
+
+    Args:
+        noise: Independent standard normal numbers, shape `(channels, h, w)`, on the CPU.
+        camera_map: Where positions of this frame lie in the next, in latent pixels.
+        generator: Gives the grains, their places and the fresh noise.
+
+    Returns:
+        Independent standard normal numbers, same shape. A shift by whole pixels moves the noise
+        unchanged.
+    """
+    channels, height, width = noise.shape
+    fresh = generator.standard_normal(noise.shape, dtype=np.float32)
+    grains = _grains(noise, generator)
+    inside, pixel = _landings((height, width), camera_map, generator)
+    count = np.bincount(pixel, minlength=height * width)
+    total = np.stack(
+        [np.bincount(pixel, of_channel[inside], minlength=count.size) for of_channel in grains]
+    )
+    arrived = np.where(count > 0, total / np.sqrt(count.clip(1)), fresh.reshape(channels, -1))
+    return torch.from_numpy(arrived.reshape(noise.shape).astype(np.float32))
 
 
 def correlated_noise(
@@ -34,12 +77,14 @@ def correlated_noise(
     shape: Sequence[int],
     correlation: float,
     previous: torch.Tensor | None = None,
+    camera: Sequence[Matrix] | None = None,
 ) -> torch.Tensor:
     """Draw the initial noise of a run of frames as a first-order autoregression.
 
-    With eta_f the fresh noise of frame f: eps_0 = eta_0 and
-    eps_f = rho * eps_{f-1} + sqrt(1 - rho^2) * eta_f. Every frame keeps unit variance, and frames
-    that lie k apart have the correlation rho^k.
+    With eta_f the fresh noise of frame f, and W_f the camera motion into it: eps_0 = eta_0 and
+    eps_f = rho * W_f(eps_{f-1}) + sqrt(1 - rho^2) * eta_f. Every frame is white and of unit
+    variance, and where the camera stands still, frames that lie k apart have the correlation
+    rho^k.
 
     Args:
         seed: Seed of the clip.
@@ -49,6 +94,8 @@ def correlated_noise(
         correlation: rho, 0 for independent frames, 1 for the same noise in all frames.
         previous: Noise of the frame before the run, of the given shape; None if and only if the
             run begins with frame 0.
+        camera: W_f of each frame of the run, in latent pixels; None for a camera that stands
+            still.
 
     Returns:
         Noise of shape `(num_frames, *shape)`, float32, on the CPU.
@@ -60,8 +107,10 @@ def correlated_noise(
         raise ValueError("the noise of the previous frame is needed for every run but the first")
     fresh_share = math.sqrt(1.0 - correlation**2)
     frames: list[torch.Tensor] = []
-    for frame in range(first_frame, first_frame + num_frames):
+    for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
         fresh = frame_noise(seed, frame, shape)
+        if previous is not None and camera is not None and not is_identity(camera[index]):
+            previous = warp_noise(previous, camera[index], _generator(seed, frame, _WARP))
         previous = fresh if previous is None else correlation * previous + fresh_share * fresh
         frames.append(previous)
     return torch.stack(frames)
@@ -81,3 +130,31 @@ def step_noise_generator(seed: int) -> torch.Generator:
     """
     digest = hashlib.sha256(f"step noise of {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _generator(seed: int, frame: int, stream: int) -> np.random.Generator:
+    key = np.array([seed, frame], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
+
+
+def _grains(noise: torch.Tensor, generator: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Split each pixel into grains of unit variance, shape `(channels, h, w, k, k)`."""
+    spread = generator.standard_normal((*noise.shape, GRAINS, GRAINS), dtype=np.float32)
+    # In double precision the grains of a pixel add up to it exactly, as far as float32 can tell.
+    spread64 = spread.astype(np.float64)
+    spread64 -= spread64.mean(axis=(3, 4), keepdims=True)
+    return noise.numpy()[:, :, :, None, None] / GRAINS + spread64
+
+
+def _landings(
+    shape: tuple[int, int], camera_map: Matrix, generator: np.random.Generator
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Find which grains land in the picture, shape `(h, w, k, k)`, and in which of its pixels."""
+    height, width = shape
+    places = (height, width, GRAINS, GRAINS)
+    row, column, down, right = np.indices(places, sparse=True)
+    x = column + (right + generator.random(places)) / GRAINS
+    y = row + (down + generator.random(places)) / GRAINS
+    new_x, new_y = (np.floor(position).astype(np.int64) for position in moved(camera_map, x, y))
+    inside = (new_x >= 0) & (new_x < width) & (new_y >= 0) & (new_y < height)
+    return inside, new_y[inside] * width + new_x[inside]

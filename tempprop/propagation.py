@@ -4,7 +4,8 @@ At every denoising step, frame f needs its own model output at this step and the
 estimate of frame f - 1 at this step. The model's forward pass reads neither, so all frames of a
 batch take the step together, and the coupling is a cheap scan along the frame axis after it. The
 result equals that of rendering frame by frame. A long clip is rendered in chunks: the scan goes
-on from a `Carry`, which holds what the scan last saw at each step.
+on from a `Carry`, which holds what the scan last saw at each step. Where the camera moves, a frame
+sees the frames before it through the camera's maps, see `tempprop.motion`.
 
 The scan is put in front of `scheduler.step`, the one call that every diffusers text-to-image
 pipeline makes once a step on its whole batch; the pipeline itself stays as it is.
@@ -15,12 +16,15 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import torch
 from torch.nn import functional
 
 from tempprop.errors import NonFiniteLatentsError
+from tempprop.latents import LatentLayout
+from tempprop.motion import View, seen
 from tempprop.prediction import (
     NoiseLevel,
     clean_estimate,
@@ -60,6 +64,8 @@ class Segment:
         first_frame: Number of the first of these frames in the clip.
         rows: Where the frames are in the batch.
         carry: What the frames before left behind; None for a segment that begins with frame 0.
+        layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
+        views: How each of the frames sees those before it; None for a camera that stands still.
     """
 
     clip_id: str
@@ -67,6 +73,8 @@ class Segment:
     first_frame: int
     rows: slice
     carry: Carry | None
+    layout: LatentLayout | None = None
+    views: Sequence[View] | None = None
 
 
 def strength_at(settings: ClipSettings, step: int, num_steps: int) -> float:
@@ -94,14 +102,9 @@ def low_pass(latent: torch.Tensor, sigma: float) -> torch.Tensor:
 
     Returns:
         The blurred latent, same shape.
-
-    Raises:
-        ValueError: The latent is packed into tokens, so that it has no rows and columns to blur.
     """
     if sigma == 0:
         return latent
-    if latent.ndim != 3:
-        raise ValueError("propagation_low_pass needs latents of shape (channels, h, w)")
     radius = max(1, round(3 * sigma))
     position = torch.arange(-radius, radius + 1, dtype=latent.dtype, device=latent.device)
     kernel = torch.exp(-0.5 * (position / sigma) ** 2)
@@ -133,27 +136,66 @@ def match_statistics(latent: torch.Tensor, reference: torch.Tensor) -> torch.Ten
     return (latent - mean) * scale + reference_mean
 
 
+def pull(
+    clean: torch.Tensor,
+    previous: torch.Tensor,
+    anchor: torch.Tensor,
+    settings: ClipSettings,
+    view: View | None = None,
+) -> torch.Tensor:
+    """Give the direction in which a frame is drawn at full strength.
+
+    LP(r) - LP(x0) with r = (1 - gamma) * W_f(previous) + gamma * W_{0->f}(anchor). Where the
+    camera uncovers what frame 0 does not show, the previous frame stands in for it; where the
+    previous frame does not show it either, the frame itself does, which draws it nowhere.
+
+    Resampling takes detail away, and W_f is applied once a frame to what was resampled before.
+    It does not build up without end: a share 1 - lambda of every estimate is the frame's own, and
+    the late steps, which draw the detail, are not coupled.
+
+    Args:
+        clean: Clean estimate x0 of the frame, shape `(channels, h, w)`, like all that follow.
+        previous: Coupled estimate of the previous frame at the same step.
+        anchor: Coupled estimate of frame 0 at the same step.
+        settings: gamma and the low-pass.
+        view: How the frame sees the two; None where the camera stands still.
+    """
+    if view is not None:
+        previous = seen(previous, clean, view.previous)
+        anchor = seen(anchor, previous, view.anchor)
+    reference = torch.lerp(previous, anchor, settings.anchor_weight)
+    sigma = settings.propagation_low_pass
+    return low_pass(reference, sigma) - low_pass(clean, sigma)
+
+
 def couple_frame(
-    clean: torch.Tensor, estimates: CoupledEstimates, strength: float, settings: ClipSettings
+    clean: torch.Tensor,
+    estimates: CoupledEstimates,
+    strength: float,
+    settings: ClipSettings,
+    layout: LatentLayout | None = None,
+    view: View | None = None,
 ) -> torch.Tensor:
     """Draw one frame's clean estimate towards the previous frame's and the anchor's.
 
-    r = (1 - gamma) * previous + gamma * anchor, then x0 + lambda * (LP(r) - LP(x0)), then a share
-    of the anchor's channel statistics.
+    x0 + lambda * pull, then a share of the anchor's channel statistics.
 
     Args:
         clean: Clean estimate of the frame, shape of one latent.
         estimates: Coupled estimates of the previous frame and of frame 0 at the same step.
         strength: lambda, 0 to 1.
         settings: gamma, the low-pass and the share of color coherence.
+        layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
+        view: How the frame sees the previous frame and frame 0; None for a camera at rest.
 
     Returns:
         The coupled clean estimate, same shape.
     """
     if strength > 0:
-        reference = torch.lerp(estimates.previous, estimates.anchor, settings.anchor_weight)
-        sigma = settings.propagation_low_pass
-        clean = clean + strength * (low_pass(reference, sigma) - low_pass(clean, sigma))
+        latents = torch.stack([clean, estimates.previous, estimates.anchor])
+        own, previous, anchor = latents if layout is None else layout.unpack(latents)
+        direction = pull(own, previous, anchor, settings, view)[None]
+        clean = clean + strength * (direction if layout is None else layout.pack(direction))[0]
     if settings.color_coherence > 0:
         colored = match_statistics(clean, estimates.anchor)
         clean = torch.lerp(clean, colored, settings.color_coherence)
@@ -165,6 +207,8 @@ def couple_frames(
     before: CoupledEstimates | None,
     strength: float,
     settings: ClipSettings,
+    layout: LatentLayout | None = None,
+    views: Sequence[View] | None = None,
 ) -> tuple[torch.Tensor, CoupledEstimates]:
     """Scan along the frames of a segment at one step.
 
@@ -174,13 +218,19 @@ def couple_frames(
             never changed.
         strength: lambda at this step.
         settings: Strengths of the coupling.
+        layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
+        views: How each frame sees those before it; None for a camera that stands still.
 
     Returns:
         The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
     """
     coupled: list[torch.Tensor] = []
-    for frame in clean:
-        latent = frame if before is None else couple_frame(frame, before, strength, settings)
+    for frame, view in zip(clean, views or repeat(None, len(clean)), strict=True):
+        latent = (
+            frame
+            if before is None
+            else couple_frame(frame, before, strength, settings, layout, view)
+        )
         before = CoupledEstimates(latent, latent if before is None else before.anchor)
         coupled.append(latent)
     assert before is not None, "a segment has at least one frame"
@@ -285,7 +335,9 @@ class Coupling:
             settings, rows = segment.settings, segment.rows
             strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
-            coupled, after = couple_frames(clean[rows], before, strength, settings)
+            coupled, after = couple_frames(
+                clean[rows], before, strength, settings, segment.layout, segment.views
+            )
             carry.append(after)
             if strength == 0 and settings.color_coherence == 0:
                 continue

@@ -12,10 +12,11 @@ import torch
 
 from tempprop.errors import RenderError
 from tempprop.latents import LatentLayout, latent_layout
+from tempprop.motion import CameraMaps, camera_maps, in_latent_pixels, views
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.propagation import Carry, Segment, locate, propagate
-from tempprop.spec import ClipSpec
+from tempprop.spec import ClipSpec, Motion
 
 Frames = npt.NDArray[np.uint8]
 
@@ -165,8 +166,12 @@ def _render_batch(
     """Denoise and decode one batch, and move `states` on to the end of it."""
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
-    noise = [_run_noise(run, states.get(run.spec.clip_id), layout) for run in batch]
-    segments = list(_segments(batch, states))
+    cameras = [_run_camera(run, layout) for run in batch]
+    noise = [
+        _run_noise(run, states.get(run.spec.clip_id), layout, camera)
+        for run, camera in zip(batch, cameras, strict=True)
+    ]
+    segments = list(_segments(batch, states, layout, cameras, model.device))
     started = time.perf_counter()
     last_step = started
 
@@ -198,7 +203,24 @@ def _render_batch(
         )
 
 
-def _run_noise(run: _Run, state: _ClipState | None, layout: LatentLayout) -> torch.Tensor:
+def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
+    """Give the camera's maps in latent pixels; None where it stands still throughout."""
+    spec = run.spec
+    if spec.motion == Motion():
+        return None
+    scale = spec.height // layout.shape[1]
+    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, (spec.width, spec.height))
+    return [
+        CameraMaps(
+            in_latent_pixels(frame.from_previous, scale), in_latent_pixels(frame.to_first, scale)
+        )
+        for frame in maps
+    ]
+
+
+def _run_noise(
+    run: _Run, state: _ClipState | None, layout: LatentLayout, camera: list[CameraMaps] | None
+) -> torch.Tensor:
     return correlated_noise(
         run.spec.seed,
         run.first_frame,
@@ -206,12 +228,19 @@ def _run_noise(run: _Run, state: _ClipState | None, layout: LatentLayout) -> tor
         layout.shape,
         run.spec.noise_correlation,
         state.noise if state is not None else None,
+        [frame.from_previous for frame in camera] if camera is not None else None,
     )
 
 
-def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[Segment]:
+def _segments(
+    batch: Sequence[_Run],
+    states: dict[str, _ClipState],
+    layout: LatentLayout,
+    cameras: Sequence[list[CameraMaps] | None],
+    device: torch.device,
+) -> Iterator[Segment]:
     row = 0
-    for run in batch:
+    for run, camera in zip(batch, cameras, strict=True):
         state = states.get(run.spec.clip_id)
         yield Segment(
             clip_id=run.spec.clip_id,
@@ -219,6 +248,8 @@ def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[
             first_frame=run.first_frame,
             rows=slice(row, row + run.num_frames),
             carry=state.carry if state is not None else None,
+            layout=layout,
+            views=views(camera, layout.shape[1:], device) if camera is not None else None,
         )
         row += run.num_frames
 

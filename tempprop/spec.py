@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+from tempprop.keyframes import Track, within
 
 RENDER_VERSION = 2
 """Raised whenever the same spec would give other pixels than before."""
@@ -42,6 +44,27 @@ class LoRA(Frozen):
     weight: float = 1.0
 
 
+class Motion(Frozen):
+    """The camera's motion from each frame to the next, as Deforum's 2D mode names it.
+
+    Every field is a number, or keyframes such as `0:(1.0), 24:(1.04)`: straight lines between
+    them, held before the first and after the last. The value at frame f leads from frame f - 1
+    to frame f. The signs say what the picture does, see `tempprop.motion`.
+
+    Attributes:
+        zoom: Factor a frame about the center, 0.1 to 10: above 1 the picture grows, 1 is none.
+        translation_x: Pixels a frame, -8192 to 8192: above 0 the picture moves to the right.
+        translation_y: Pixels a frame, -8192 to 8192: above 0 the picture moves down.
+        angle: Degrees a frame about the center, -360 to 360: above 0 the picture turns
+            counter-clockwise.
+    """
+
+    zoom: Annotated[Track, AfterValidator(within(0.1, 10))] = ((0, 1.0),)
+    translation_x: Annotated[Track, AfterValidator(within(-8192, 8192))] = ((0, 0.0),)
+    translation_y: Annotated[Track, AfterValidator(within(-8192, 8192))] = ((0, 0.0),)
+    angle: Annotated[Track, AfterValidator(within(-360, 360))] = ((0, 0.0),)
+
+
 class ClipSettings(Frozen):
     """What a manifest row may set and a configuration gives defaults for.
 
@@ -53,6 +76,7 @@ class ClipSettings(Frozen):
         height: Height in pixels; a multiple of 8.
         num_inference_steps: Denoising steps of every frame.
         guidance_scale: Classifier-free guidance, as diffusers counts it for the model's family.
+        motion: How the camera moves; by default it stands still.
         noise_correlation: Correlation rho of the initial noise of neighbouring frames, 0 to 1.
         propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
         propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
@@ -73,6 +97,7 @@ class ClipSettings(Frozen):
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
     guidance_scale: float = Field(default=2.5, ge=0, le=100)
+    motion: Motion = Motion()
     noise_correlation: float = Field(default=0.85, ge=0, le=1)
     propagation_strength: float = Field(default=0.85, ge=0, le=1)
     propagation_end: float = Field(default=0.7, ge=0, le=1)
@@ -349,9 +374,9 @@ NOT_IN_KEY = {"model", "loras", "priority", "project", "tags"}
 def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
     """Name a clip by everything that shapes its pixels, and by nothing else.
 
-    Priority, project, tags, worker counts and batch sizes are left out; weights count by their
-    digest and not by their path. The clip_id counts, so that two rows that ask for the same
-    picture are two clips.
+    Priority, project, tags, worker counts and batch sizes are left out, and so is a camera that
+    stands still; weights count by their digest and not by their path. The clip_id counts, so that
+    two rows that ask for the same picture are two clips.
 
     Args:
         spec: The resolved clip.
@@ -361,9 +386,11 @@ def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
     Returns:
         A sha256 as 64 hexadecimal digits.
     """
+    # Clips of the time before camera motion keep their keys.
+    still = {"motion"} if spec.motion == Motion() else set()
     identity: dict[str, Any] = {
         "render_version": RENDER_VERSION,
-        "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY),
+        "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY | still),
         "model": model.digest,
         "loras": [
             [digest, lora.weight]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tempprop.config import config_names, load_config
 from tempprop.errors import ConfigError
-from tempprop.spec import RenderConfig
+from tempprop.spec import Motion, RenderConfig
 
 
 @pytest.mark.parametrize("name", config_names())
@@ -55,6 +55,14 @@ def test_overrides_apply_in_order():
     assert load_config("sd15", ["scheduler="]).scheduler is None
 
 
+def test_a_motion_is_set_by_its_fields(tmp_path):
+    path = tmp_path / "look.yaml"
+    path.write_text("clip:\n  motion:\n    zoom: '0: (1.0), 24: (1.04)'\n    angle: 1\n")
+    overrides = ["clip.motion.angle=-0.5", "clip.motion.translation_x=0:(0),9:(4)"]
+    motion = load_config(str(path), overrides).clip.motion
+    assert motion == Motion(zoom="0:(1.0), 24:(1.04)", translation_x="0:(0), 9:(4)", angle=-0.5)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -67,6 +75,9 @@ def test_overrides_apply_in_order():
         ("clip.fps=fast", "clip.fps: should be a valid number (value: 'fast')"),
         ("clip.fps=.nan", "clip.fps: should be a finite number"),
         ("clip.width=130", "clip.width: should be a multiple of 8 (value: 130)"),
+        ("clip.motion.zoom=0:(sin(t))", "clip.motion.zoom: must be a number, or keyframes"),
+        ("clip.motion.zoom=20", "clip.motion.zoom: must stay from 0.1 to 10 (value: 20)"),
+        ("clip.motion.zom=1", "there is no such key; did you mean clip.motion.zoom"),
         ("clip.attention=first", "clip.attention: should be 'none'"),
         ("clip=3", "clip: should be a valid dictionary"),
         ("dtype=no", "dtype: should be 'float32', 'float16' or 'bfloat16' (value: False)"),

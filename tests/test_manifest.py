@@ -18,7 +18,14 @@ from tempprop.manifest import read_clips, validate_manifest
 from tempprop.manifest_problems import MAX_PROBLEMS
 from tempprop.manifest_schema import MANIFEST_SCHEMA, RESERVED_COLUMNS
 from tempprop.manifest_writing import write_manifest
-from tempprop.spec import ClipSettings, ClipSpec, LoRA, RenderConfig, seed_from_clip_id
+from tempprop.spec import (
+    ClipSettings,
+    ClipSpec,
+    LoRA,
+    Motion,
+    RenderConfig,
+    seed_from_clip_id,
+)
 
 CONFIG = RenderConfig(clip=ClipSettings(num_frames=8, fps=4))
 
@@ -127,6 +134,47 @@ def test_loras_keep_their_order_and_have_full_weight_by_default(tmp_path):
     assert clip.loras == (LoRA(path="b.safetensors", weight=0.5), LoRA(path="a.safetensors"))
 
 
+@pytest.mark.parametrize(
+    "motion",
+    [
+        pa.array([{"zoom": 1.02, "angle": -3}]),
+        pa.array([{"zoom": "1.02", "angle": "0:(-3.0)", "translation_x": None}]),
+        pa.array([{"zoom": Decimal("1.02"), "angle": -3.0, "pan": None}]),
+        pa.StructArray.from_arrays(
+            [pa.array(["0:(1.02)"]).dictionary_encode(), pa.array([-3], pa.int8())],
+            ["zoom", "angle"],
+        ),
+    ],
+    ids=["numbers", "texts", "decimals", "categories"],
+)
+def test_motion_is_read_in_every_form(tmp_path, motion):
+    assert only(manifest(tmp_path, motion=motion)).motion == Motion(zoom=1.02, angle=-3)
+
+
+def test_empty_fields_of_a_motion_take_the_values_of_the_configuration(tmp_path):
+    look = Motion(zoom="0:(1), 9:(1.1)", angle=2)
+    config = CONFIG.model_copy(update={"clip": ClipSettings(motion=look)})
+    source = manifest(tmp_path, motion=[{"zoom": 1.0, "translation_x": 4.0}, {"zoom": None}, None])
+    first, second, third = read_clips(source, config)
+    assert first.motion == Motion(zoom=1, translation_x=4, angle=2)
+    assert second.motion == third.motion == look
+    moving = read_clips(source, config, where="motion.translation_x = '4.0'")
+    assert [clip.clip_id for clip in moving] == ["clip0"]
+
+
+def test_a_motion_that_is_no_struct_is_told_once(tmp_path):
+    (problem,) = problems_of(manifest(tmp_path, motion=["zoom in", "zoom out"]))
+    assert (problem.row, problem.column) == (None, "motion")
+    assert "structs of zoom, translation_x, translation_y, angle" in problem.message
+
+
+def test_the_remedy_of_a_bad_motion_shows_a_good_one(tmp_path):
+    (problem,) = problems_of(manifest(tmp_path, motion=[{"zoom": "0:(sin(t))"}]))
+    assert "sin(t) are not evaluated" in problem.message
+    assert problem.value == "{'zoom': '0:(sin(t))'}"
+    assert "keyframes such as 0:(1.0), 24:(1.04)" in problem.remedy
+
+
 def test_what_duckdb_writes_is_read(tmp_path):
     path = tmp_path / "duckdb.parquet"
     duckdb.sql(
@@ -181,7 +229,12 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
             "each key once",
         ),
         ("prompts", [{"frame": 0, "prompt": "x"}], "prompt travel is not in this version"),
-        ("motion", {"zoom": 1.02}, "camera motion is not in this version"),
+        ("motion", {"zoom": "0:(sin(t))"}, "zoom: must be a number, or keyframes of numbers"),
+        ("motion", {"zoom": 20.0}, "zoom: must stay from 0.1 to 10"),
+        ("motion", {"zoom": math.nan}, "zoom: must be a number"),
+        ("motion", {"zooom": 1.0}, "zooom: Extra inputs"),
+        ("motion", {"angle": [1.0]}, "angle: must be a number"),
+        ("motion", {"angle": True}, "angle: must be a number"),
     ],
 )
 def test_a_bad_cell_is_named_with_row_column_value_and_remedy(tmp_path, column, value, message):
@@ -381,6 +434,11 @@ clips = st.builds(
     num_frames=st.integers(1, 100_000),
     fps=st.floats(0.1, 240),
     width=st.integers(1, 1024).map(lambda n: 8 * n),
+    motion=st.builds(
+        Motion,
+        zoom=st.floats(0.1, 10) | st.just("0:(1), 7:(1.5)"),
+        translation_x=st.floats(-8192, 8192),
+    ),
     noise_correlation=shares,
     propagation_keeps=st.sampled_from(["noise", "sample"]),
     model=texts.filter(bool),
@@ -445,6 +503,8 @@ def test_any_value_in_any_column_is_either_read_back_or_refused(tmp_path, column
         ("loras", (LoRA(path="x", weight=0.5),), (LoRA(path="x", weight=0.5),)),
         ("loras", [{"path": "x", "weight": Decimal(2)}], (LoRA(path="x", weight=2.0),)),
         ("tags", MappingProxyType({"a": "b"}), {"a": "b"}),
+        ("motion", Motion(zoom="0:(1), 9:(2)"), Motion(zoom="0:(1), 9:(2)")),
+        ("motion", {"zoom": np.float32(0.5), "angle": Decimal(3)}, Motion(zoom=0.5, angle=3)),
     ],
 )
 def test_the_numbers_and_mappings_of_libraries_are_written(tmp_path, column, value, read):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tempprop.errors import ManifestError, Problem
 from tempprop.manifest import read_clips
 from tempprop.manifest_conversion import convert_manifest
-from tempprop.spec import ClipSpec, LoRA, RenderConfig
+from tempprop.spec import ClipSpec, LoRA, Motion, RenderConfig
 
 
 def converted(tmp_path, text: str | bytes, suffix: str = ".csv") -> list[ClipSpec]:
@@ -31,47 +31,52 @@ def problems_of(tmp_path, text: str | bytes, suffix: str = ".csv") -> tuple[Prob
 def test_a_spreadsheet_becomes_a_manifest(tmp_path):
     first, second = converted(
         tmp_path,
-        "\ufeffclip_id,prompt,num_frames,fps,seed,loras,tags\r\n"
+        "\ufeffclip_id,prompt,num_frames,fps,seed,loras,tags,motion\r\n"
         'a,"a fox, running\nin ""snow""",24,7.5,,'
-        '"[{""path"": ""x"", ""weight"": 0.5}]","{""take"": ""2""}"\r\n'
+        '"[{""path"": ""x"", ""weight"": 0.5}]","{""take"": ""2""}",'
+        '"{""zoom"": 1.02, ""angle"": ""0:(0), 9:(3)""}"\r\n'
         "\r\n"
-        "007,b,16.0,12, 5 ,,\r\n",
+        "007,b,16.0,12, 5 ,,,\r\n",
     )
     assert first.prompt == 'a fox, running\nin "snow"'
     assert (first.num_frames, first.fps) == (24, 7.5)
     assert first.loras == (LoRA(path="x", weight=0.5),)
     assert first.tags == {"take": "2"}
+    assert first.motion == Motion(zoom=1.02, angle="0:(0), 9:(3)")
     assert (second.clip_id, second.num_frames, second.seed) == ("007", 16, 5)
+    assert second.motion == Motion()
 
 
 def test_json_lines_become_a_manifest(tmp_path):
     lines = [
         {"clip_id": "a", "prompt": "p", "fps": 8, "num_frames": 24.0, "tags": {"take": "2"}},
-        {"clip_id": "b", "prompt": "q", "seed": None},
+        {"clip_id": "b", "prompt": "q", "seed": None, "motion": {"angle": 3, "zoom": None}},
     ]
     text = "\n\n".join(map(json.dumps, lines))
     first, second = converted(tmp_path, text, ".jsonl")
     assert (first.fps, first.num_frames, first.tags) == (8.0, 24, {"take": "2"})
-    assert second.clip_id == "b"
+    assert (second.clip_id, second.motion) == ("b", Motion(angle=3))
 
 
 def test_all_problems_of_a_spreadsheet_are_told(tmp_path):
     problems = problems_of(
         tmp_path,
-        "clip_id,prompt,fps,num_frames,loras,promts\n"
-        "a,p,fast,1.5,,\n"
-        "a,,nan,9,not json,\n"
+        "clip_id,prompt,fps,num_frames,loras,promts,motion\n"
+        'a,p,fast,1.5,,,"{""zoom"": ""0:(sin(t))""}"\n'
+        "a,,nan,9,not json,,1.02\n"
         "b,p\n"
-        "c d,p,1,99999999999999999999999999,,\n",
+        "c d,p,1,99999999999999999999999999,,,\n",
     )
     assert {(problem.row, problem.column) for problem in problems} == {
         (1, "promts"),
         (1, "fps"),
         (1, "num_frames"),
+        (1, "motion"),
         (2, "clip_id"),
         (2, "prompt"),
         (2, "fps"),
         (2, "loras"),
+        (2, "motion"),
         (3, None),
         (4, "clip_id"),
         (4, "num_frames"),

@@ -1,9 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tempprop.noise import correlated_noise, frame_noise, step_noise_generator
+from tempprop.motion import IDENTITY, camera_maps, seen, views
+from tempprop.noise import correlated_noise, frame_noise, step_noise_generator, warp_noise
+from tempprop.spec import Motion
 
 SHAPE = (4, 64, 64)
 
@@ -58,3 +61,100 @@ def test_step_noise_is_shared_by_the_frames_of_a_clip():
     first = torch.randn(8, generator=step_noise_generator(3))
     assert torch.equal(first, torch.randn(8, generator=step_noise_generator(3)))
     assert not torch.equal(first, torch.randn(8, generator=step_noise_generator(4)))
+
+
+MOTIONS = {
+    "zoom in": Motion(zoom=1.1),
+    "zoom far in": Motion(zoom=3),
+    "zoom out": Motion(zoom=0.8),
+    "half a pixel": Motion(translation_x=0.5, translation_y=0.5),
+    "turn": Motion(angle=11),
+    "all at once": Motion(zoom=1.03, angle=-2, translation_x=0.3, translation_y=-1.7),
+}
+
+
+def _maps(motion, num_frames=6, shape=SHAPE):
+    """The camera's maps for latents one pixel wide."""
+    return camera_maps(motion, 0, num_frames, (shape[2], shape[1]))
+
+
+def _camera(motion, num_frames=6):
+    return [frame.from_previous for frame in _maps(motion, num_frames)]
+
+
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+def test_noise_that_moved_is_white_and_of_unit_variance(motion):
+    noise = correlated_noise(5, 0, 6, SHAPE, 1.0, camera=_camera(motion))[-1]
+    # 16,384 samples: the standard error of each figure is below 0.012.
+    assert noise.mean().abs() < 0.04
+    assert noise.var() == pytest.approx(1, abs=0.05)
+    assert (noise**4).mean() == pytest.approx(3, abs=0.25)
+    for across, down in [(1, 0), (0, 1), (1, 1), (2, 0), (0, 2)]:
+        one = noise[:, : 64 - down, : 64 - across]
+        assert (one * noise[:, down:, across:]).mean().abs() < 0.04
+    assert torch.corrcoef(noise.flatten(1)).triu(1).abs().max() < 0.06
+
+
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+def test_the_variance_is_one_at_every_place(motion):
+    """Over many seeds: at the border, in the middle, and where pixels are torn apart."""
+    camera = _maps(motion, 3, (64, 8, 8))[2].from_previous
+    moved = [
+        warp_noise(frame_noise(seed, 0, (64, 8, 8)), camera, np.random.default_rng(seed))
+        for seed in range(60)
+    ]
+    # 3,840 samples a place: the standard error of the variance is 0.023.
+    variance = torch.cat(moved).var(dim=0)
+    assert variance.min() > 0.88
+    assert variance.max() < 1.12
+
+
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+def test_the_noise_goes_where_the_camera_says(motion):
+    """Coarse noise is carried along: it agrees with its predecessor seen through the map."""
+    before, after = correlated_noise(5, 0, 2, SHAPE, 1.0, camera=_camera(motion, 2))
+    view = views(_maps(motion, 2), SHAPE[1:], torch.device("cpu"))[1]
+
+    def agreement(sampling):
+        blurred = torch.nn.functional.avg_pool2d(
+            torch.stack([after, seen(before, torch.zeros(SHAPE), sampling)]), 3, 1
+        )
+        return torch.corrcoef(blurred.flatten(1))[0, 1]
+
+    assert agreement(view.previous) > 0.6
+    assert agreement(view.previous) > agreement(None) + 0.02
+
+
+@settings(max_examples=20, deadline=None)
+@given(x=st.integers(-5, 5), y=st.integers(-5, 5))
+def test_whole_pixels_of_noise_are_moved_to_the_bit(x, y):
+    before, after = correlated_noise(
+        7, 0, 2, (2, 8, 8), 1.0, camera=[IDENTITY, np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])]
+    )
+    for row in range(8):
+        for column in range(8):
+            inside = 0 <= row - y < 8 and 0 <= column - x < 8
+            source = before[:, row - y, column - x] if inside else before[:, row, column]
+            assert torch.equal(after[:, row, column], source) == (inside or x == y == 0)
+
+
+def test_a_camera_at_rest_is_no_camera_to_the_bit():
+    at_rest = correlated_noise(5, 0, 4, SHAPE, 0.7, camera=_camera(Motion(), 4))
+    assert torch.equal(at_rest, correlated_noise(5, 0, 4, SHAPE, 0.7))
+
+
+@pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
+def test_moving_noise_continues_where_the_run_before_ended(motion):
+    camera = _camera(motion)
+    whole = correlated_noise(9, 0, 6, SHAPE, 0.8, camera=camera)
+    head = correlated_noise(9, 0, 2, SHAPE, 0.8, camera=camera[:2])
+    tail = correlated_noise(9, 2, 4, SHAPE, 0.8, head[-1], camera[2:])
+    assert torch.equal(torch.cat([head, tail]), whole)
+
+
+def test_moving_noise_keeps_the_correlation():
+    """A shift by whole pixels: what moved agrees with what it was by rho, per frame."""
+    noise = correlated_noise(5, 0, 4, SHAPE, 0.8, camera=_camera(Motion(translation_x=2), 4))
+    for distance in (1, 2, 3):
+        pair = torch.stack([noise[0, :, :, : -2 * distance], noise[distance, :, :, 2 * distance :]])
+        assert torch.corrcoef(pair.flatten(1))[0, 1] == pytest.approx(0.8**distance, abs=0.05)

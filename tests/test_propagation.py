@@ -5,8 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_pipelines import flux
 
 from tempprop.errors import NonFiniteLatentsError
+from tempprop.latents import latent_layout
+from tempprop.motion import camera_maps, views
 from tempprop.propagation import (
     CoupledEstimates,
     Segment,
@@ -17,7 +20,7 @@ from tempprop.propagation import (
     propagate,
     strength_at,
 )
-from tempprop.spec import ClipSettings
+from tempprop.spec import ClipSettings, Motion
 
 
 def _settings(**values):
@@ -74,6 +77,103 @@ def test_low_pass_coupling_leaves_fine_detail_alone():
         _settings(propagation_low_pass=1.5),
     )
     assert torch.allclose(coupled[:, 6:10, 6:10], checkerboard[None, 6:10, 6:10], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def packed():
+    """The layout of Flux, for latents of 8x12 pixels."""
+    return latent_layout(flux(), 16, 24)
+
+
+def _views(motion, num_frames, shape=(8, 12)):
+    maps = camera_maps(motion, 0, num_frames, shape[::-1])
+    return views(maps, shape, torch.device("cpu"))
+
+
+MOVING = Motion(zoom=1.1, angle=5, translation_x=0.7, translation_y="0:(0), 3:(-2)")
+
+
+def test_the_low_pass_of_packed_latents_is_that_of_their_grid(packed):
+    frame, previous, anchor = latents = torch.randn(3, 4, 8, 12)
+    coarse = _settings(propagation_low_pass=1.5, anchor_weight=0.3)
+    tokens, *before = packed.pack(latents)
+    coupled = couple_frame(tokens, CoupledEstimates(*before), 0.8, coarse, packed)
+    expected = couple_frame(frame, CoupledEstimates(previous, anchor), 0.8, coarse)
+    assert torch.equal(packed.unpack(coupled[None])[0], expected)
+
+
+def test_packed_latents_see_what_their_grid_sees(packed):
+    latents, strong = torch.randn(4, 4, 8, 12), _settings(anchor_weight=0.3)
+    seen_by = _views(MOVING, 4)
+    coupled, _ = couple_frames(packed.pack(latents), None, 0.9, strong, packed, seen_by)
+    expected, _ = couple_frames(latents, None, 0.9, strong, None, seen_by)
+    assert torch.equal(packed.unpack(coupled), expected)
+
+
+@pytest.mark.parametrize(("x", "y"), [(1, 0), (-2, 0), (0, 3), (2, -1)])
+def test_full_strength_moves_the_picture_by_what_was_asked_for(x, y):
+    """Each pixel is that of the frame in which it came into the picture, carried along since."""
+    clean = torch.randn(5, 3, 8, 12)
+    seen_by = _views(Motion(translation_x=x, translation_y=y), 5)
+    coupled, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
+    for frame in range(5):
+        for row in range(8):
+            for column in range(12):
+                age = 0
+                while age < frame and (
+                    0 <= row - (age + 1) * y < 8 and 0 <= column - (age + 1) * x < 12
+                ):
+                    age += 1
+                source = clean[frame - age, :, row - age * y, column - age * x]
+                assert torch.allclose(coupled[frame, :, row, column], source, atol=1e-4)
+
+
+def test_the_anchor_is_seen_through_all_motion_so_far():
+    """With the anchor's weight at 1, every frame is frame 0, moved, and itself where it is not."""
+    clean = torch.randn(4, 3, 8, 12)
+    seen_by = _views(Motion(translation_x=2), 4)
+    coupled, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=1.0), None, seen_by)
+    assert torch.allclose(coupled[3, :, :, 6:], clean[0, :, :, :6], atol=1e-4)
+    # What came in with frame 1 is carried by the previous frame, where frame 0 does not reach.
+    assert torch.allclose(coupled[3, :, :, 4:6], clean[1, :, :, :2], atol=1e-4)
+    assert torch.allclose(coupled[3, :, :, :2], clean[3, :, :, :2], atol=1e-4)
+
+
+def test_nothing_is_coupled_where_there_is_nothing_to_couple_to():
+    clean = torch.randn(2, 3, 8, 12)
+    far = _views(Motion(translation_x=100), 2)
+    coupled, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=0.5), None, far)
+    assert torch.equal(coupled, clean)
+
+
+def test_the_border_is_not_drawn_out_by_a_slow_camera():
+    """A third of a pixel a frame: after nine frames, three columns are the frames' own."""
+    clean = torch.zeros(10, 1, 8, 12)
+    clean[0] = 1.0
+    seen_by = _views(Motion(translation_x=1 / 3), 10)
+    coupled, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
+    assert coupled[9, 0].sum() == pytest.approx(8 * (12 - 3), rel=0.02)
+    assert coupled[9, 0, :, 0].max() < 0.1
+
+
+def test_a_camera_at_rest_couples_as_no_camera_does_to_the_bit():
+    clean, strong = torch.randn(4, 3, 8, 12), _settings(anchor_weight=0.2, color_coherence=0.3)
+    at_rest, _ = couple_frames(clean, None, 0.9, strong, None, _views(Motion(), 4))
+    without, _ = couple_frames(clean, None, 0.9, strong)
+    assert torch.equal(at_rest, without)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(1, 5), low_pass_sigma=st.sampled_from([0.0, 0.8]))
+def test_a_moving_camera_is_chunk_exact(cut, low_pass_sigma):
+    clean, seen_by = torch.randn(6, 3, 8, 12), _views(MOVING, 6)
+    strong = _settings(anchor_weight=0.2, color_coherence=0.3, propagation_low_pass=low_pass_sigma)
+    whole, last = couple_frames(clean, None, 0.9, strong, None, seen_by)
+    head, carry = couple_frames(clean[:cut], None, 0.9, strong, None, seen_by[:cut])
+    tail, end = couple_frames(clean[cut:], carry, 0.9, strong, None, seen_by[cut:])
+    assert torch.equal(torch.cat([head, tail]), whole)
+    assert torch.equal(end.previous, last.previous)
+    assert torch.equal(whole[0], clean[0])
 
 
 @settings(max_examples=25, deadline=None)

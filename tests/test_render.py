@@ -8,7 +8,7 @@ from tempprop.latents import latent_layout
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.render import render_clips, to_uint8
-from tempprop.spec import ClipSpec, ModelIdentity
+from tempprop.spec import ClipSpec, ModelIdentity, Motion
 
 SIZE = 32
 ROUNDING = 1
@@ -98,6 +98,32 @@ def test_chunked_equals_unchunked(model, frames_per_batch):
     assert _largest_difference(whole, chunked) <= ROUNDING
 
 
+MOVING = {**STRONG, "motion": Motion(zoom=1.05, translation_x="0:(0), 3:(6)", angle=3)}
+
+
+@pytest.mark.parametrize("frames_per_batch", [1, 2])
+def test_a_moving_camera_is_chunk_exact(model, frames_per_batch):
+    spec = _spec(**MOVING, propagation_low_pass=0.7)
+    whole = _frames(model, spec)["clip"]
+    chunked = _frames(model, spec, frames_per_batch=frames_per_batch)["clip"]
+    assert _largest_difference(whole, chunked) <= ROUNDING
+
+
+def test_a_moving_camera_changes_later_frames_and_leaves_frame_zero_alone(model):
+    at_rest, moving = (_frames(model, _spec(**values))["clip"] for values in (STRONG, MOVING))
+    assert np.array_equal(moving[0], at_rest[0])
+    for moved, stood in zip(moving[1:], at_rest[1:], strict=True):
+        assert _largest_difference(moved, stood) > ROUNDING
+
+
+def test_a_camera_that_does_not_move_yet_is_at_rest_to_the_bit(model):
+    later = Motion(zoom="4:(1), 5:(1.5)", angle="4:(0), 9:(3)")
+    at_rest, moving = (
+        _frames(model, _spec(**STRONG, motion=motion))["clip"] for motion in (Motion(), later)
+    )
+    assert np.array_equal(moving, at_rest)
+
+
 def test_neighbors_in_the_batch_do_not_matter(model):
     one, other = _spec("one", **STRONG), _spec("other", seed=12, **STRONG)
     together = _frames(model, other, one, frames_per_batch=4)
@@ -143,6 +169,12 @@ def test_progress_counts_every_step_of_every_frame(stable_diffusion_model):
 def test_clips_that_cannot_share_a_batch_are_refused(stable_diffusion_model):
     with pytest.raises(ValueError, match="same model, size"):
         _frames(stable_diffusion_model, _spec("a"), _spec("b", num_inference_steps=4))
+
+
+def test_unpacking_undoes_packing(model):
+    layout = latent_layout(model.pipeline, 2 * SIZE, SIZE)
+    latents = torch.randn(3, *layout.shape)
+    assert torch.equal(layout.unpack(layout.pack(latents)), latents)
 
 
 def test_a_size_that_the_family_cannot_render_is_refused():

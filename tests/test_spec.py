@@ -9,6 +9,7 @@ from tempprop.spec import (
     EncoderConfig,
     LoRA,
     ModelIdentity,
+    Motion,
     RenderConfig,
     SchedulerConfig,
     clip_key,
@@ -27,6 +28,7 @@ CHANGES = {
     "height": 136,
     "num_inference_steps": 13,
     "guidance_scale": 3.0,
+    "motion": Motion(zoom=1.02),
     "noise_correlation": 0.5,
     "propagation_strength": 0.5,
     "propagation_end": 0.5,
@@ -110,6 +112,19 @@ def test_loras_count_by_digest_weight_and_order():
     assert len(others) == 4
 
 
+def test_a_motion_has_one_key_however_it_is_written():
+    def with_motion(**values: object) -> str:
+        return key(SPEC.model_copy(update={"motion": Motion.model_validate(values)}))
+
+    assert with_motion(zoom=1.02) == with_motion(zoom="0:(1.02), 9: (1.020)", angle=0)
+    assert with_motion(zoom=1.02) != with_motion(zoom="0:(1.02), 9:(1.03)")
+    assert with_motion(zoom="0:(1)", translation_x=-0.0) == key()
+
+
+def test_keys_of_clips_without_motion_are_those_of_version_0_1():
+    assert key() == "9f77d0d553a61c17a66d199f1f675ce6c1c2723ac38fe44a64237c654608e593"
+
+
 def test_a_key_is_a_sha256():
     assert len(key()) == 64
     assert int(key(), 16) >= 0
@@ -136,6 +151,8 @@ def test_seeds_of_different_names_differ():
         {"clip_id": "a\n"},
         {"prompt": ""},
         {"seed": 2**63},
+        {"motion": {"zoom": "0:(sin(t))"}},
+        {"motion": 1.02},
     ],
 )
 def test_values_are_not_converted_and_not_out_of_range(change):
@@ -148,5 +165,8 @@ def test_values_cannot_be_changed():
         SPEC.seed = 2
 
 
-def test_a_spec_survives_json():
-    assert ClipSpec.model_validate_json(SPEC.model_dump_json()) == SPEC
+@pytest.mark.parametrize("motion", [Motion(), Motion(zoom=1.02, angle="0:(0), 9:(-3.5)")])
+def test_a_spec_survives_json_and_python(motion):
+    spec = SPEC.model_copy(update={"motion": motion})
+    assert ClipSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert ClipSpec.model_validate(spec.model_dump()) == spec
