@@ -325,6 +325,8 @@ def _expectation(column: str) -> str:
         return f"a whole number {_range(rules)}"
     if rules["type"] == "number":
         return f"a number {_range(rules)}"
+    if rules["type"] == "boolean":
+        return "true or false"
     return "some text" if rules.get("minLength") else "text"
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tempprop.errors import ManifestError, Problem
 from tempprop.manifest_files import unreadable, without_credentials
-from tempprop.manifest_schema import INTEGER, MANIFEST_SCHEMA, NUMBER, TEXT
+from tempprop.manifest_schema import BOOLEAN, INTEGER, MANIFEST_SCHEMA, NUMBER, TEXT
 from tempprop.manifest_writing import write_rows
 from tempprop.objects import open_filesystem
 
@@ -96,7 +96,11 @@ def _parse(column: str, text: str) -> Any:
     wanted = MANIFEST_SCHEMA.field(column).type
     if wanted == TEXT:
         return text
-    parsers: dict[pa.DataType, Callable[[str], Any]] = {INTEGER: _whole_number, NUMBER: float}
+    parsers: dict[pa.DataType, Callable[[str], Any]] = {
+        INTEGER: _whole_number,
+        NUMBER: float,
+        BOOLEAN: _truth,
+    }
     try:
         return parsers.get(wanted, _loads)(text)
     except (ValueError, RecursionError):
@@ -108,6 +112,11 @@ def _whole_number(text: str) -> int | float:
         return int(text)
     except ValueError:
         return float(text)
+
+
+def _truth(text: str) -> bool | str:
+    """Read TRUE as spreadsheets write it, and true as programs do."""
+    return {"true": True, "false": False}.get(text.strip().lower(), text)
 
 
 def _rows_of_json(stream: IO[bytes]) -> Iterator[Row]:

@@ -7,6 +7,7 @@ from tempprop.spec import ClipSpec, Motion
 TEXT = pa.string()
 INTEGER = pa.int64()
 NUMBER = pa.float64()
+BOOLEAN = pa.bool_()
 LORAS = pa.list_(pa.struct([("path", TEXT), ("weight", NUMBER)]))
 TAGS = pa.map_(TEXT, TEXT)
 PROMPTS = pa.list_(pa.struct([("frame", INTEGER), ("prompt", TEXT)]))
@@ -26,6 +27,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("guidance_scale", NUMBER),
         ("prompts", PROMPTS),
         ("motion", MOTION),
+        ("loop", BOOLEAN),
         ("noise_correlation", NUMBER),
         ("propagation_strength", NUMBER),
         ("propagation_end", NUMBER),
@@ -58,6 +60,7 @@ KIND_NAMES = {
     TEXT: "text",
     INTEGER: "whole numbers",
     NUMBER: "numbers",
+    BOOLEAN: "true or false",
     LORAS: "lists of {path, weight}",
     TAGS: "maps of text to text",
     PROMPTS: "lists of {frame, prompt}",
@@ -85,6 +88,8 @@ def type_fits(column: str, found: pa.DataType) -> bool:
         return type_fits(column, found.value_type)
     if wanted in (TEXT, INTEGER, NUMBER):
         return _is_text(found) if wanted == TEXT else _is_numeric(found)
+    if wanted == BOOLEAN:
+        return bool(pa.types.is_boolean(found))
     if wanted == MOTION:
         return bool(pa.types.is_struct(found))
     return (wanted == TAGS and _is_mapping(found)) or _is_list_of_mappings(found)

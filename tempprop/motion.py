@@ -13,6 +13,7 @@ Thus a change from pixels to latent pixels is a mere division.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -63,10 +64,12 @@ class View:
     Attributes:
         previous: How it sees the frame before it.
         anchor: How it sees frame 0.
+        ending: How it sees the frame after the last one, which in a loop is frame 0 again.
     """
 
     previous: Sampling | None
     anchor: Sampling | None
+    ending: Sampling | None = None
 
 
 def camera_maps(
@@ -85,11 +88,7 @@ def camera_maps(
         num_frames: Length of the run.
         size: Width and height in pixels.
     """
-    frames = np.arange(first_frame + num_frames)
-    turn = np.exp(-1j * np.deg2rad(values_at(motion.angle, frames)))
-    factor = values_at(motion.zoom, frames) * turn
-    shift = values_at(motion.translation_x, frames) + 1j * values_at(motion.translation_y, frames)
-    factor[0], shift[0] = 1, 0  # nothing leads into frame 0
+    factor, shift = _factors_and_shifts(motion, first_frame + num_frames)
     with np.errstate(over="ignore", invalid="ignore"):
         back = np.cumprod(1 / factor)
         back_shift = -np.cumsum(shift * np.concatenate([[1], back[:-1]]))
@@ -99,6 +98,31 @@ def camera_maps(
                 _about_center(back[frame], back_shift[frame], size),
             )
             for frame in range(first_frame, first_frame + num_frames)
+        ]
+
+
+def ending_maps(
+    motion: Motion, first_frame: int, num_frames: int, length: int, size: tuple[int, int]
+) -> list[Matrix]:
+    """Give W_{f->N} for a run of frames: where what they show lies after the end of the clip.
+
+    In a loop frame N is frame 0 again. With the names of `camera_maps`, where frame f lies at u,
+    frame N lies at u * M_N / M_f + M_N * sum over f < k <= N of t_k / M_{k-1}.
+
+    Args:
+        motion: The camera motion. Its values at frame N lead from the last frame to frame N.
+        first_frame: Number of the first frame of the run.
+        num_frames: Length of the run.
+        length: N, frames of the clip.
+        size: Width and height in pixels.
+    """
+    factor, shift = _factors_and_shifts(motion, length + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.cumprod(factor)
+        steps = np.cumsum(shift / np.concatenate([[1], total[:-1]]))
+        return [
+            _about_center(total[-1] / total[f], total[-1] * (steps[-1] - steps[f]), size)
+            for f in range(first_frame, first_frame + num_frames)
         ]
 
 
@@ -127,21 +151,26 @@ def is_identity(matrix: Matrix) -> bool:
 
 
 def views(
-    maps: Sequence[CameraMaps], shape: tuple[int, int], device: torch.device
+    maps: Sequence[CameraMaps],
+    shape: tuple[int, int],
+    device: torch.device,
+    endings: Sequence[Matrix] | None = None,
 ) -> tuple[View, ...]:
-    """Prepare how every frame of a run sees the frame before it and frame 0.
+    """Prepare how every frame of a run sees the frame before it, frame 0 and the end.
 
     Args:
         maps: The maps of the run, in latent pixels.
         shape: Height and width in latent pixels.
         device: Where the latents lie.
+        endings: The maps to the frame after the last one; None where the clip is no loop.
     """
     return tuple(
         View(
             _sampling(inverse(frame.from_previous), shape, device),
             _sampling(frame.to_first, shape, device),
+            None if ending is None else _sampling(ending, shape, device),
         )
-        for frame in maps
+        for frame, ending in zip(maps, endings or repeat(None, len(maps)), strict=True)
     )
 
 
@@ -163,6 +192,18 @@ def seen(latent: torch.Tensor, beneath: torch.Tensor, sampling: Sampling | None)
         return latent
     picture = functional.grid_sample(latent[None], sampling.positions, align_corners=False)[0]
     return picture + (1 - sampling.coverage) * beneath
+
+
+def _factors_and_shifts(
+    motion: Motion, num_frames: int
+) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
+    """Give m_f and t_f of `camera_maps` for the first frames of a clip."""
+    frames = np.arange(num_frames)
+    turn = np.exp(-1j * np.deg2rad(values_at(motion.angle, frames)))
+    factor = values_at(motion.zoom, frames) * turn
+    shift = values_at(motion.translation_x, frames) + 1j * values_at(motion.translation_y, frames)
+    factor[0], shift[0] = 1, 0  # nothing leads into frame 0
+    return factor.astype(np.complex128), shift.astype(np.complex128)
 
 
 def _about_center(factor: complex, shift: complex, size: tuple[int, int]) -> Matrix:

@@ -3,17 +3,18 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tempprop.motion import Matrix, is_identity, moved
+from tempprop.motion import Matrix, inverse, is_identity, moved
 
 GRAINS = 4
 """Into how many grains, in each direction, a pixel's noise is split before it moves."""
 
-_FRESH, _WARP = 0, 1
+_FRESH, _WARP, _ENDING = 0, 1, 2
 """Streams of one frame's generator that never meet: 2^192 draws lie between them."""
 
 
@@ -103,15 +104,118 @@ def correlated_noise(
     Raises:
         ValueError: `previous` is missing, or given for frame 0.
     """
-    if (previous is None) != (first_frame == 0):
-        raise ValueError("the noise of the previous frame is needed for every run but the first")
+    _check_previous(previous, first_frame)
     fresh_share = math.sqrt(1.0 - correlation**2)
     frames: list[torch.Tensor] = []
     for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
         fresh = frame_noise(seed, frame, shape)
-        if previous is not None and camera is not None and not is_identity(camera[index]):
-            previous = warp_noise(previous, camera[index], _generator(seed, frame, _WARP))
+        if previous is not None and camera is not None:
+            previous = _with_camera(previous, camera[index], seed, frame, _WARP)
         previous = fresh if previous is None else correlation * previous + fresh_share * fresh
+        frames.append(previous)
+    return torch.stack(frames)
+
+
+@dataclass(frozen=True)
+class BridgeStep:
+    """How a frame of a loop follows from the frame before it and from the end.
+
+    u_f = previous * u_{f-1} + ending * u_0 + fresh * eta_f, and u_f / deviation has unit variance.
+
+    Attributes:
+        previous: Share of the frame before.
+        ending: Share of the frame after the last one, which is frame 0.
+        fresh: Share of the frame's own fresh noise.
+        deviation: Standard deviation of u_f.
+    """
+
+    previous: float
+    ending: float
+    fresh: float
+    deviation: float
+
+
+def bridge_step(correlation: float, frame: int, length: int) -> BridgeStep:
+    """Condition the autoregression of `correlated_noise` on its coming back to where it began.
+
+    Given frame f - 1 and frame N, frame f is normal, with the mean and the variance of regression
+    on the two; they correlate with it by rho and rho^(N - f), and with each other by
+    rho^(N - f + 1). It is the bridge of the Ornstein-Uhlenbeck process (Barczy & Kern, "Sample
+    path deviations of the Wiener and the Ornstein-Uhlenbeck process from its bridges", 2013) from
+    u_0 to itself, in which neighbouring frames correlate alike all around the loop.
+
+    Args:
+        correlation: rho, 0 to 1.
+        frame: f, 1 to N - 1.
+        length: N, frames of the loop.
+    """
+    left = length - frame
+    if correlation == 1.0:
+        return BridgeStep(left / (left + 1), 1 / (left + 1), 0.0, 1.0)
+    before, after, whole = correlation**frame, correlation**left, correlation**length
+    span = 1 - correlation ** (2 * (left + 1))
+    own = (before + after) / (1 + whole)
+    variance = 1 - (before**2 + after**2 - 2 * whole * before * after) / (1 - whole**2)
+    return BridgeStep(
+        previous=correlation * (1 - after**2) / span,
+        ending=after * (1 - correlation**2) / span,
+        fresh=math.sqrt((1 - correlation**2) * (1 - after**2) / span),
+        deviation=math.sqrt(own**2 + variance),
+    )
+
+
+def looped_noise(
+    seed: int,
+    first_frame: int,
+    num_frames: int,
+    shape: Sequence[int],
+    correlation: float,
+    length: int,
+    previous: torch.Tensor | None = None,
+    camera: Sequence[Matrix] | None = None,
+    endings: Sequence[Matrix] | None = None,
+) -> torch.Tensor:
+    """Draw the initial noise of a run of frames of a loop, whose last frame leads into its first.
+
+    Like `correlated_noise`, but the autoregression is a bridge from frame 0 to itself, see
+    `bridge_step`. Every frame is white, and of unit variance where the camera stands still; where
+    it moves, the noise that has come with it and that which is to meet it have lost a part of their
+    correlation to the grains, and the variance is a few percent less.
+
+    Args:
+        seed: Seed of the clip.
+        first_frame: Number of the first frame of the run.
+        num_frames: Length of the run.
+        shape: Shape of one frame's latent.
+        correlation: rho, 0 to 1.
+        length: N, frames of the loop.
+        previous: Noise of the frame before the run, of the given shape; None if and only if the
+            run begins with frame 0.
+        camera: W_f of each frame of the run, in latent pixels; None for a camera at rest.
+        endings: W_{f->N} of each frame of the run, in latent pixels; None for a camera at rest.
+
+    Returns:
+        Noise of shape `(num_frames, *shape)`, float32, on the CPU.
+
+    Raises:
+        ValueError: `previous` is missing, or given for frame 0.
+    """
+    _check_previous(previous, first_frame)
+    first = frame_noise(seed, 0, shape)
+    frames: list[torch.Tensor] = []
+    for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
+        if previous is None:
+            previous = first
+        else:
+            step = bridge_step(correlation, frame, length)
+            scale = bridge_step(correlation, frame - 1, length).deviation if frame > 1 else 1.0
+            ending = first
+            if camera is not None and endings is not None:
+                previous = _with_camera(previous, camera[index], seed, frame, _WARP)
+                ending = _with_camera(first, inverse(endings[index]), seed, frame, _ENDING)
+            fresh = frame_noise(seed, frame, shape)
+            bridge = step.previous * scale * previous + step.ending * ending + step.fresh * fresh
+            previous = bridge / step.deviation
         frames.append(previous)
     return torch.stack(frames)
 
@@ -130,6 +234,19 @@ def step_noise_generator(seed: int) -> torch.Generator:
     """
     digest = hashlib.sha256(f"step noise of {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _check_previous(previous: torch.Tensor | None, first_frame: int) -> None:
+    if (previous is None) != (first_frame == 0):
+        raise ValueError("the noise of the previous frame is needed for every run but the first")
+
+
+def _with_camera(
+    noise: torch.Tensor, camera_map: Matrix, seed: int, frame: int, stream: int
+) -> torch.Tensor:
+    if is_identity(camera_map):
+        return noise
+    return warp_noise(noise, camera_map, _generator(seed, frame, stream))
 
 
 def _generator(seed: int, frame: int, stream: int) -> np.random.Generator:

@@ -93,6 +93,23 @@ def strength_at(settings: ClipSettings, step: int, num_steps: int) -> float:
     return settings.propagation_strength * max(0.0, 1.0 - step / end) if end > 0 else 0.0
 
 
+def ending_weight(settings: ClipSettings, frame: int) -> float:
+    """Give the share of the end, against the frames before, in what a frame is drawn to.
+
+    The end of a loop of N frames is frame 0 again. With m = N - f frames to go, a share of
+    1 / (m + 1) would put each frame on the straight line to the end; with 2 / (m + 2) the steps
+    become smaller towards it, so that what the coupling leaves free does not open the seam.
+
+    Args:
+        settings: Whether the clip is a loop, and of how many frames.
+        frame: Number of the frame, from 1.
+
+    Returns:
+        0 for a clip that is no loop.
+    """
+    return 2 / (settings.num_frames - frame + 2) if settings.loop else 0.0
+
+
 def low_pass(latent: torch.Tensor, sigma: float) -> torch.Tensor:
     """Blur a latent with a Gaussian, repeating its border.
 
@@ -142,12 +159,14 @@ def pull(
     anchor: torch.Tensor,
     settings: ClipSettings,
     view: View | None = None,
+    end: float = 0.0,
 ) -> torch.Tensor:
     """Give the direction in which a frame is drawn at full strength.
 
     LP(r) - LP(x0) with r = (1 - gamma) * W_f(previous) + gamma * W_{0->f}(anchor). Where the
     camera uncovers what frame 0 does not show, the previous frame stands in for it; where the
-    previous frame does not show it either, the frame itself does, which draws it nowhere.
+    previous frame does not show it either, the frame itself does, which draws it nowhere. In a
+    loop, r is then drawn on to frame 0 as the frame after the last one.
 
     Resampling takes detail away, and W_f is applied once a frame to what was resampled before.
     It does not build up without end: a share 1 - lambda of every estimate is the frame's own, and
@@ -159,11 +178,13 @@ def pull(
         anchor: Coupled estimate of frame 0 at the same step.
         settings: gamma and the low-pass.
         view: How the frame sees the two; None where the camera stands still.
+        end: Share of the end, see `ending_weight`.
     """
+    ending = anchor
     if view is not None:
         previous = seen(previous, clean, view.previous)
-        anchor = seen(anchor, previous, view.anchor)
-    reference = torch.lerp(previous, anchor, settings.anchor_weight)
+        anchor, ending = seen(anchor, previous, view.anchor), seen(anchor, previous, view.ending)
+    reference = torch.lerp(torch.lerp(previous, anchor, settings.anchor_weight), ending, end)
     sigma = settings.propagation_low_pass
     return low_pass(reference, sigma) - low_pass(clean, sigma)
 
@@ -175,6 +196,7 @@ def couple_frame(
     settings: ClipSettings,
     layout: LatentLayout | None = None,
     view: View | None = None,
+    end: float = 0.0,
 ) -> torch.Tensor:
     """Draw one frame's clean estimate towards the previous frame's and the anchor's.
 
@@ -187,6 +209,7 @@ def couple_frame(
         settings: gamma, the low-pass and the share of color coherence.
         layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
         view: How the frame sees the previous frame and frame 0; None for a camera at rest.
+        end: Share of the end of a loop, see `ending_weight`.
 
     Returns:
         The coupled clean estimate, same shape.
@@ -194,7 +217,7 @@ def couple_frame(
     if strength > 0:
         latents = torch.stack([clean, estimates.previous, estimates.anchor])
         own, previous, anchor = latents if layout is None else layout.unpack(latents)
-        direction = pull(own, previous, anchor, settings, view)[None]
+        direction = pull(own, previous, anchor, settings, view, end)[None]
         clean = clean + strength * (direction if layout is None else layout.pack(direction))[0]
     if settings.color_coherence > 0:
         colored = match_statistics(clean, estimates.anchor)
@@ -209,6 +232,7 @@ def couple_frames(
     settings: ClipSettings,
     layout: LatentLayout | None = None,
     views: Sequence[View] | None = None,
+    first_frame: int = 0,
 ) -> tuple[torch.Tensor, CoupledEstimates]:
     """Scan along the frames of a segment at one step.
 
@@ -220,17 +244,18 @@ def couple_frames(
         settings: Strengths of the coupling.
         layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
         views: How each frame sees those before it; None for a camera that stands still.
+        first_frame: Number of the first of the frames in the clip.
 
     Returns:
         The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
     """
     coupled: list[torch.Tensor] = []
-    for frame, view in zip(clean, views or repeat(None, len(clean)), strict=True):
-        latent = (
-            frame
-            if before is None
-            else couple_frame(frame, before, strength, settings, layout, view)
-        )
+    numbers = range(first_frame, first_frame + len(clean))
+    for number, frame, view in zip(numbers, clean, views or repeat(None, len(clean)), strict=True):
+        latent = frame
+        if before is not None:
+            end = ending_weight(settings, number)
+            latent = couple_frame(frame, before, strength, settings, layout, view, end)
         before = CoupledEstimates(latent, latent if before is None else before.anchor)
         coupled.append(latent)
     assert before is not None, "a segment has at least one frame"
@@ -336,7 +361,13 @@ class Coupling:
             strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
             coupled, after = couple_frames(
-                clean[rows], before, strength, settings, segment.layout, segment.views
+                clean[rows],
+                before,
+                strength,
+                settings,
+                segment.layout,
+                segment.views,
+                segment.first_frame,
             )
             carry.append(after)
             if strength == 0 and settings.color_coherence == 0:

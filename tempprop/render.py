@@ -12,8 +12,8 @@ import torch
 
 from tempprop.errors import RenderError
 from tempprop.latents import LatentLayout, latent_layout
-from tempprop.motion import CameraMaps, camera_maps, in_latent_pixels, views
-from tempprop.noise import correlated_noise, step_noise_generator
+from tempprop.motion import CameraMaps, Matrix, camera_maps, ending_maps, in_latent_pixels, views
+from tempprop.noise import correlated_noise, looped_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec, Motion
@@ -167,11 +167,12 @@ def _render_batch(
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
     cameras = [_run_camera(run, layout) for run in batch]
+    endings = [_run_endings(run, layout) for run in batch]
     noise = [
-        _run_noise(run, states.get(run.spec.clip_id), layout, camera)
-        for run, camera in zip(batch, cameras, strict=True)
+        _run_noise(run, states.get(run.spec.clip_id), layout, camera, ending)
+        for run, camera, ending in zip(batch, cameras, endings, strict=True)
     ]
-    segments = list(_segments(batch, states, layout, cameras, model.device))
+    segments = list(_segments(batch, states, layout, cameras, endings, model.device))
     started = time.perf_counter()
     last_step = started
 
@@ -218,18 +219,31 @@ def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
     ]
 
 
+def _run_endings(run: _Run, layout: LatentLayout) -> list[Matrix] | None:
+    """Give the maps to the end in latent pixels; None where nothing leads back into frame 0."""
+    spec = run.spec
+    if not spec.loop or spec.motion == Motion():
+        return None
+    scale = spec.height // layout.shape[1]
+    size = (spec.width, spec.height)
+    maps = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
+    return [in_latent_pixels(matrix, scale) for matrix in maps]
+
+
 def _run_noise(
-    run: _Run, state: _ClipState | None, layout: LatentLayout, camera: list[CameraMaps] | None
+    run: _Run,
+    state: _ClipState | None,
+    layout: LatentLayout,
+    camera: list[CameraMaps] | None,
+    endings: list[Matrix] | None,
 ) -> torch.Tensor:
-    return correlated_noise(
-        run.spec.seed,
-        run.first_frame,
-        run.num_frames,
-        layout.shape,
-        run.spec.noise_correlation,
-        state.noise if state is not None else None,
-        [frame.from_previous for frame in camera] if camera is not None else None,
-    )
+    spec = run.spec
+    place = (spec.seed, run.first_frame, run.num_frames, layout.shape, spec.noise_correlation)
+    previous = state.noise if state is not None else None
+    steps = [frame.from_previous for frame in camera] if camera is not None else None
+    if spec.loop:
+        return looped_noise(*place, spec.num_frames, previous, steps, endings)
+    return correlated_noise(*place, previous, steps)
 
 
 def _segments(
@@ -237,10 +251,11 @@ def _segments(
     states: dict[str, _ClipState],
     layout: LatentLayout,
     cameras: Sequence[list[CameraMaps] | None],
+    endings: Sequence[list[Matrix] | None],
     device: torch.device,
 ) -> Iterator[Segment]:
     row = 0
-    for run, camera in zip(batch, cameras, strict=True):
+    for run, camera, ending in zip(batch, cameras, endings, strict=True):
         state = states.get(run.spec.clip_id)
         yield Segment(
             clip_id=run.spec.clip_id,
@@ -249,7 +264,7 @@ def _segments(
             rows=slice(row, row + run.num_frames),
             carry=state.carry if state is not None else None,
             layout=layout,
-            views=views(camera, layout.shape[1:], device) if camera is not None else None,
+            views=views(camera, layout.shape[1:], device, ending) if camera is not None else None,
         )
         row += run.num_frames
 

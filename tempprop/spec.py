@@ -77,6 +77,7 @@ class ClipSettings(Frozen):
         num_inference_steps: Denoising steps of every frame.
         guidance_scale: Classifier-free guidance, as diffusers counts it for the model's family.
         motion: How the camera moves; by default it stands still.
+        loop: Whether the last frame leads back into the first, so that the clip plays in a circle.
         noise_correlation: Correlation rho of the initial noise of neighbouring frames, 0 to 1.
         propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
         propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
@@ -98,6 +99,7 @@ class ClipSettings(Frozen):
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
     guidance_scale: float = Field(default=2.5, ge=0, le=100)
     motion: Motion = Motion()
+    loop: bool = False
     noise_correlation: float = Field(default=0.85, ge=0, le=1)
     propagation_strength: float = Field(default=0.85, ge=0, le=1)
     propagation_end: float = Field(default=0.7, ge=0, le=1)
