@@ -116,6 +116,23 @@ def test_a_moving_camera_changes_later_frames_and_leaves_frame_zero_alone(model)
         assert _largest_difference(moved, stood) > ROUNDING
 
 
+@pytest.mark.parametrize(("x", "y"), [(4, 0), (-4, 0), (0, 4)])
+def test_the_picture_goes_where_the_camera_sends_it(model, x, y):
+    """Strongly coupled, frame 1 resembles frame 0 shifted as asked more than any other way."""
+    strong = {"propagation_strength": 1.0, "propagation_end": 1.0, "propagation_keeps": "noise"}
+    motion = Motion(translation_x=x, translation_y=y)
+    spec = _spec(**strong, noise_correlation=1.0, motion=motion, num_frames=2)
+    before, after = _frames(model, spec)["clip"].astype(float)
+    inner = slice(8, -8)
+
+    def difference(right, down):
+        moved = np.roll(before, (down, right), axis=(0, 1))
+        return np.abs(moved - after)[inner, inner].mean()
+
+    shifts = [(right, down) for right in (-4, 0, 4) for down in (-4, 0, 4)]
+    assert min(shifts, key=lambda shift: difference(*shift)) == (x, y)
+
+
 def test_a_camera_that_does_not_move_yet_is_at_rest_to_the_bit(model):
     later = Motion(zoom="4:(1), 5:(1.5)", angle="4:(0), 9:(3)")
     at_rest, moving = (
