@@ -1,6 +1,5 @@
 """Clips in, frames out."""
 
-import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,13 @@ import numpy.typing as npt
 import torch
 
 from tempprop.errors import RenderError
-from tempprop.latents import LatentLayout, latent_layout
+from tempprop.families import (
+    LatentLayout,
+    family_of,
+    guidance_arguments,
+    latent_layout,
+    negative_prompt_for,
+)
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.propagation import Carry, Segment, locate, propagate
@@ -219,15 +224,18 @@ def _call_pipeline(
         "width": spec.width,
         "height": spec.height,
         "num_inference_steps": spec.num_inference_steps,
-        "guidance_scale": spec.guidance_scale,
+        **guidance_arguments(model.pipeline, spec.guidance_scale),
         "output_type": "pt",
+        **family_of(model.pipeline).options,
     }
-    accepted = inspect.signature(model.pipeline.__call__).parameters
+    negative_prompts = [
+        negative_prompt_for(model.pipeline, spec.guidance_scale, run.spec.negative_prompt)
+        for run in batch
+        for _ in range(run.num_frames)
+    ]
     # SDXL takes an empty negative prompt and none at all for two different things.
-    if spec.negative_prompt and "negative_prompt" in accepted:
-        arguments["negative_prompt"] = [
-            run.spec.negative_prompt for run in batch for _ in range(run.num_frames)
-        ]
+    if all(negative_prompt is not None for negative_prompt in negative_prompts):
+        arguments["negative_prompt"] = negative_prompts
     images: torch.Tensor = model.pipeline(**arguments).images
     return images
 

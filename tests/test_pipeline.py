@@ -124,6 +124,12 @@ def test_files_that_shape_pixels_count(checkpoint, file):
     assert identify_model(str(checkpoint)).digest != before.digest
 
 
+def test_a_chat_template_counts(checkpoint):
+    before = identify_model(str(checkpoint))
+    (checkpoint / "tokenizer" / "chat_template.jinja").write_text("{{ messages }}")
+    assert identify_model(str(checkpoint)).digest != before.digest
+
+
 def test_weights_count(checkpoint):
     before = identify_model(str(checkpoint))
     weights = load_file(checkpoint / UNET)
