@@ -1,8 +1,8 @@
 """The families of text-to-image pipelines: all that sets one apart from another, as one table.
 
-A row says how a diffusers pipeline holds a picture's latent, what it makes of a guidance scale, and
-which of its call's options must be off for the picture to be the one that was asked for. The rest
-of tempprop reads the table and knows no family by name.
+A row says how a diffusers pipeline holds a picture's latent and its prompt, what it makes of a
+guidance scale, and which of its call's options must be off for the picture to be the one that was
+asked for. The rest of tempprop reads the table and knows no family by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,20 @@ import torch
 
 from tempprop.errors import ModelError
 
-AS_ASKED = MappingProxyType({"use_resolution_binning": False, "clean_caption": False})
-"""Keeps a pipeline from rendering another size, or another text, than was asked for."""
+AS_ASKED = MappingProxyType(
+    {"use_resolution_binning": False, "clean_caption": False, "negative_prompt": None}
+)
+"""Keeps a pipeline from rendering another size, or another text, than was asked for.
+
+The negative prompt is given as embeddings; these pipelines have an empty text as well by default.
+"""
+
+SEQUENCES = ("prompt_embeds", "negative_prompt_embeds")
+SEQUENCES_AND_POOLED = (*SEQUENCES, "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+MASKED_SEQUENCES = (
+    *("prompt_embeds", "prompt_attention_mask"),
+    *("negative_prompt_embeds", "negative_prompt_attention_mask"),
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,12 @@ class Family:
     Attributes:
         pipeline_class: Name of the class in diffusers.
         models: What its checkpoints are called.
+        embeddings: Which arguments of the call the outputs of `encode_prompt` are, in their order;
+            None for those that are none.
+        prompt_lengths: What becomes of prompts of different lengths in one batch: the embeddings
+            are `equal` in length, whatever the prompt; they are `listed` one by one; the longer
+            ones leave the others `masked`; or such prompts are rendered `apart`, because nothing
+            would tell the padding from the prompt.
         latents: How the pipeline holds a batch of latents of `(channels, h, w)`: as a `grid`
             `(batch, channels, h, w)`; as `tokens` `(batch, h/2 * w/2, 4 * channels)`, one for
             2x2 latent pixels; or as tokens that it makes itself of `patches`
@@ -35,12 +53,14 @@ class Family:
         guidance_above: The scale from which on the pipeline runs the model on the negative prompt
             as well; at or below it, classifier-free guidance is off.
         default_negative_prompt: What guidance leads away from when no negative prompt is given,
-            where the pipeline has no default of its own.
+            for pipelines that encode one prompt at a time; None where they do not guide then.
         options: Further arguments of the call.
     """
 
     pipeline_class: str
     models: str
+    embeddings: tuple[str | None, ...]
+    prompt_lengths: Literal["equal", "listed", "masked", "apart"] = "equal"
     latents: Literal["grid", "tokens", "patches"] = "grid"
     size_multiple: int = 1
     float32_latents: bool = False
@@ -50,32 +70,75 @@ class Family:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def encodes_pairs(self) -> bool:
+        """Whether `encode_prompt` takes a prompt and its negative prompt in one call."""
+        return "negative_prompt_embeds" in self.embeddings
+
+    @property
     def packed(self) -> bool:
         """Whether a frame's latent is a row of tokens without a height and a width."""
         return self.latents != "grid"
 
 
 _TABLE = (
-    Family("StableDiffusionPipeline", "Stable Diffusion 1, 2"),
-    Family("StableDiffusionXLPipeline", "SDXL, SDXL Turbo"),
-    Family("LatentConsistencyModelPipeline", "Latent Consistency Models"),
-    Family("StableDiffusion3Pipeline", "Stable Diffusion 3, 3.5", size_multiple=2),
-    Family("FluxPipeline", "FLUX.1", latents="tokens", size_multiple=2, guidance="true_cfg_scale"),
-    Family("Flux2KleinPipeline", "FLUX.2 klein", latents="patches", size_multiple=2),
-    Family("ZImagePipeline", "Z-Image", size_multiple=2, float32_latents=True, guidance_above=0.0),
+    Family("StableDiffusionPipeline", "Stable Diffusion 1, 2", SEQUENCES),
+    Family("StableDiffusionXLPipeline", "SDXL, SDXL Turbo", SEQUENCES_AND_POOLED),
+    Family("LatentConsistencyModelPipeline", "Latent Consistency Models", SEQUENCES),
+    Family(
+        "StableDiffusion3Pipeline",
+        "Stable Diffusion 3, 3.5",
+        SEQUENCES_AND_POOLED,
+        size_multiple=2,
+    ),
+    Family(
+        "FluxPipeline",
+        "FLUX.1",
+        ("prompt_embeds", "pooled_prompt_embeds", None),
+        latents="tokens",
+        size_multiple=2,
+        guidance="true_cfg_scale",
+    ),
+    Family(
+        "Flux2KleinPipeline",
+        "FLUX.2 klein",
+        ("prompt_embeds", None),
+        latents="patches",
+        size_multiple=2,
+        default_negative_prompt="",
+    ),
+    Family(
+        "ZImagePipeline",
+        "Z-Image",
+        SEQUENCES,
+        prompt_lengths="listed",
+        size_multiple=2,
+        float32_latents=True,
+        guidance_above=0.0,
+    ),
     Family(
         "QwenImagePipeline",
         "Qwen-Image",
+        ("prompt_embeds", "prompt_embeds_mask"),
+        prompt_lengths="masked",
         latents="tokens",
         size_multiple=2,
         guidance="true_cfg_scale",
         # What the model's card gives; without any negative prompt the pipeline does not guide.
         default_negative_prompt=" ",
     ),
-    Family("SanaPipeline", "Sana", float32_latents=True, options=AS_ASKED),
-    Family("PixArtSigmaPipeline", "PixArt-Sigma", size_multiple=2, options=AS_ASKED),
-    Family("Lumina2Pipeline", "Lumina Image 2.0", size_multiple=2),
-    Family("CogView4Pipeline", "CogView4", size_multiple=2, float32_latents=True),
+    Family("SanaPipeline", "Sana", MASKED_SEQUENCES, float32_latents=True, options=AS_ASKED),
+    Family(
+        "PixArtSigmaPipeline", "PixArt-Sigma", MASKED_SEQUENCES, size_multiple=2, options=AS_ASKED
+    ),
+    Family("Lumina2Pipeline", "Lumina Image 2.0", MASKED_SEQUENCES, size_multiple=2),
+    Family(
+        "CogView4Pipeline",
+        "CogView4",
+        SEQUENCES,
+        prompt_lengths="apart",
+        size_multiple=2,
+        float32_latents=True,
+    ),
 )
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({row.pipeline_class: row for row in _TABLE})
@@ -161,30 +224,27 @@ def has_distilled_guidance(pipeline: Any) -> bool:
     )
 
 
-def negative_prompt_for(pipeline: Any, guidance_scale: float, negative_prompt: str) -> str | None:
-    """Give the negative prompt to call a pipeline with.
+def is_guided(pipeline: Any, guidance_scale: float, negative_prompt: str) -> bool:
+    """Tell whether each step also runs the model on the negative prompt.
 
     Args:
         pipeline: A pipeline of one of the `FAMILIES`.
         guidance_scale: Scale of the guidance.
         negative_prompt: What guidance leads away from; empty for none.
 
-    Returns:
-        The negative prompt; None to leave the argument out.
-
     Raises:
         ModelError: There is a negative prompt, and the checkpoint's guidance is distilled.
     """
     family = family_of(pipeline)
     if not has_distilled_guidance(pipeline):
-        wanted = negative_prompt or family.default_negative_prompt
-        return wanted if guidance_scale > family.guidance_above else None
+        leads_away = family.encodes_pairs or family.default_negative_prompt is not None
+        return guidance_scale > family.guidance_above and (leads_away or bool(negative_prompt))
     if negative_prompt:
         raise ModelError(
             f"this {family.pipeline_class} cannot be led away from {negative_prompt!r}: its "
             "guidance is distilled into its weights. Leave negative_prompt empty"
         )
-    return None
+    return False
 
 
 def guidance_arguments(pipeline: Any, guidance_scale: float) -> dict[str, float]:

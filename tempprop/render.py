@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +13,12 @@ from tempprop.families import (
     LatentLayout,
     family_of,
     guidance_arguments,
+    is_guided,
     latent_layout,
-    negative_prompt_for,
 )
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
+from tempprop.prompts import Embeddings, PromptEncoder, batch_embeddings, prompt_encoder
 from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec
 
@@ -79,6 +79,7 @@ def render_clips(
     specs: Sequence[ClipSpec],
     *,
     frames_per_batch: int = 16,
+    encoder: PromptEncoder | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[FrameChunk]:
     """Render clips, batch by batch.
@@ -90,6 +91,7 @@ def render_clips(
         model: The loaded pipeline.
         specs: Clips that agree in `batch_key`.
         frames_per_batch: Frames that are denoised together.
+        encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         on_step: Called before each step with (frame-steps done, frame-steps in all), where one
             frame-step is one denoising step of one frame; may raise to stop.
 
@@ -106,9 +108,10 @@ def render_clips(
         raise ValueError("clips of one call must have the same model, size, steps and guidance")
     total = sum(spec.num_frames for spec in specs)
     states: dict[str, _ClipState] = {}
+    encode = encoder or prompt_encoder(model)
     done = 0
 
-    for batch in _batches(specs, frames_per_batch):
+    for batch in _batches(specs, frames_per_batch, _may_share_batches(model)):
         frames_in_batch = sum(run.num_frames for run in batch)
 
         def report(
@@ -117,11 +120,17 @@ def render_clips(
             if on_step is not None:
                 on_step(done * num_steps + step * frames_in_batch, total * num_steps)
 
-        yield from _render_batch(model, batch, states, report)
+        yield from _render_batch(model, encode, batch, states, report)
         done += frames_in_batch
 
 
-def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[_Run]]:
+def _may_share_batches(model: LoadedModel) -> bool:
+    return family_of(model.pipeline).prompt_lengths != "apart"
+
+
+def _batches(
+    specs: Sequence[ClipSpec], frames_per_batch: int, shared: bool
+) -> Iterator[list[_Run]]:
     """Cut the clips, one after the other, into batches of the given number of frames."""
     batch: list[_Run] = []
     room = frames_per_batch
@@ -132,7 +141,7 @@ def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[
             batch.append(run)
             frame += run.num_frames
             room -= run.num_frames
-            if room == 0:
+            if room == 0 or (frame == spec.num_frames and not shared):
                 yield batch
                 batch, room = [], frames_per_batch
     if batch:
@@ -141,6 +150,7 @@ def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[
 
 def _render_batch(
     model: LoadedModel,
+    encode: PromptEncoder,
     batch: Sequence[_Run],
     states: dict[str, _ClipState],
     on_step: Callable[[int, int], None],
@@ -148,6 +158,7 @@ def _render_batch(
     """Denoise and decode one batch, and move `states` on to the end of it."""
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
+    embeddings = [frame for run in batch for frame in _run_embeddings(model, encode, run)]
     noise = [_run_noise(run, states.get(run.spec.clip_id), layout) for run in batch]
     segments = list(_segments(batch, states))
     started = time.perf_counter()
@@ -159,7 +170,7 @@ def _render_batch(
         last_step = time.perf_counter()
 
     with propagate(model.pipeline.scheduler, segments, note_step) as coupling:
-        images = _call_pipeline(model, batch, layout, torch.cat(noise))
+        images = _call_pipeline(model, batch, embeddings, layout, torch.cat(noise))
     # The last step's own arithmetic, after note_step, is negligible beside the model's.
     denoise_seconds, decode_seconds = last_step - started, time.perf_counter() - last_step
 
@@ -192,6 +203,13 @@ def _run_noise(run: _Run, state: _ClipState | None, layout: LatentLayout) -> tor
     )
 
 
+def _run_embeddings(model: LoadedModel, encode: PromptEncoder, run: _Run) -> list[Embeddings]:
+    """Give the embeddings of each frame of a run."""
+    spec = run.spec
+    guided = is_guided(model.pipeline, spec.guidance_scale, spec.negative_prompt)
+    return [encode(spec.prompt, spec.negative_prompt, guided)] * run.num_frames
+
+
 def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[Segment]:
     row = 0
     for run in batch:
@@ -207,36 +225,31 @@ def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[
 
 
 def _call_pipeline(
-    model: LoadedModel, batch: Sequence[_Run], layout: LatentLayout, noise: torch.Tensor
+    model: LoadedModel,
+    batch: Sequence[_Run],
+    embeddings: Sequence[Embeddings],
+    layout: LatentLayout,
+    noise: torch.Tensor,
 ) -> torch.Tensor:
     """Run the pipeline as a caller of diffusers would.
 
     Returns:
         Decoded pictures, shape `(frames, 3, height, width)`, `[0, 1]`.
     """
-    spec = batch[0].spec
-    arguments: dict[str, Any] = {
-        "prompt": [run.spec.prompt for run in batch for _ in range(run.num_frames)],
-        "latents": layout.pack(noise.to(model.device, layout.dtype)),
-        "generator": [
+    spec, family = batch[0].spec, family_of(model.pipeline)
+    images: torch.Tensor = model.pipeline(
+        **batch_embeddings(family, embeddings),
+        latents=layout.pack(noise.to(model.device, layout.dtype)),
+        generator=[
             step_noise_generator(run.spec.seed) for run in batch for _ in range(run.num_frames)
         ],
-        "width": spec.width,
-        "height": spec.height,
-        "num_inference_steps": spec.num_inference_steps,
+        width=spec.width,
+        height=spec.height,
+        num_inference_steps=spec.num_inference_steps,
         **guidance_arguments(model.pipeline, spec.guidance_scale),
-        "output_type": "pt",
-        **family_of(model.pipeline).options,
-    }
-    negative_prompts = [
-        negative_prompt_for(model.pipeline, spec.guidance_scale, run.spec.negative_prompt)
-        for run in batch
-        for _ in range(run.num_frames)
-    ]
-    # SDXL takes an empty negative prompt and none at all for two different things.
-    if all(negative_prompt is not None for negative_prompt in negative_prompts):
-        arguments["negative_prompt"] = negative_prompts
-    images: torch.Tensor = model.pipeline(**arguments).images
+        output_type="pt",
+        **family.options,
+    ).images
     return images
 
 
