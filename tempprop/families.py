@@ -49,6 +49,8 @@ class Family:
             `(batch, 4 * channels, h/2, w/2)`.
         size_multiple: Latent pixels that width and height are multiples of.
         float32_latents: The latents stay in float32, whatever the precision of the weights.
+        distilled: Whether guidance is distilled into the weights of `none`, `some` or `all` of its
+            checkpoints, so that no negative prompt counts; see `has_distilled_guidance`.
         guidance: The call's argument for the scale of classifier-free guidance.
         guidance_above: The scale from which on the pipeline runs the model on the negative prompt
             as well; at or below it, classifier-free guidance is off.
@@ -64,6 +66,7 @@ class Family:
     latents: Literal["grid", "tokens", "patches"] = "grid"
     size_multiple: int = 1
     float32_latents: bool = False
+    distilled: Literal["none", "some", "all"] = "none"
     guidance: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_above: float = 1.0
     default_negative_prompt: str | None = None
@@ -83,10 +86,10 @@ class Family:
 _TABLE = (
     Family("StableDiffusionPipeline", "Stable Diffusion 1, 2", SEQUENCES),
     Family("StableDiffusionXLPipeline", "SDXL, SDXL Turbo", SEQUENCES_AND_POOLED),
-    Family("LatentConsistencyModelPipeline", "Latent Consistency Models", SEQUENCES),
+    Family("LatentConsistencyModelPipeline", "LCM", SEQUENCES, distilled="all"),
     Family(
         "StableDiffusion3Pipeline",
-        "Stable Diffusion 3, 3.5",
+        "Stable Diffusion 3",
         SEQUENCES_AND_POOLED,
         size_multiple=2,
     ),
@@ -96,6 +99,7 @@ _TABLE = (
         ("prompt_embeds", "pooled_prompt_embeds", None),
         latents="tokens",
         size_multiple=2,
+        distilled="some",
         guidance="true_cfg_scale",
     ),
     Family(
@@ -104,6 +108,7 @@ _TABLE = (
         ("prompt_embeds", None),
         latents="patches",
         size_multiple=2,
+        distilled="some",
         default_negative_prompt="",
     ),
     Family(
@@ -208,6 +213,24 @@ def latent_layout(pipeline: Any, height: int, width: int) -> LatentLayout:
 
     dtype = torch.float32 if family.float32_latents else denoiser.dtype
     return LatentLayout(shape, dtype, pack)
+
+
+def check_low_pass(pipeline: Any, sigma: float) -> None:
+    """Refuse to blur latents that have no rows and columns.
+
+    Args:
+        pipeline: A pipeline of one of the `FAMILIES`.
+        sigma: The clip's `propagation_low_pass`.
+
+    Raises:
+        ModelError: The family packs its latents, and `sigma` is not 0.
+    """
+    family = family_of(pipeline)
+    if sigma > 0 and family.packed:
+        raise ModelError(
+            f"{family.pipeline_class} packs its latents into tokens, which propagation_low_pass "
+            f"{sigma} cannot blur. Set propagation_low_pass to 0"
+        )
 
 
 def has_distilled_guidance(pipeline: Any) -> bool:

@@ -11,6 +11,7 @@ import torch
 from tempprop.errors import RenderError
 from tempprop.families import (
     LatentLayout,
+    check_low_pass,
     family_of,
     guidance_arguments,
     is_guided,
@@ -100,7 +101,8 @@ def render_clips(
 
     Raises:
         ValueError: The clips cannot share a batch.
-        ModelError: The model cannot render this size.
+        ModelError: The model cannot render this size, lead away from a negative prompt, or couple
+            low frequencies alone.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -158,6 +160,7 @@ def _render_batch(
     """Denoise and decode one batch, and move `states` on to the end of it."""
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
+    check_low_pass(model.pipeline, max(run.spec.propagation_low_pass for run in batch))
     embeddings = [frame for run in batch for frame in _run_embeddings(model, encode, run)]
     noise = [_run_noise(run, states.get(run.spec.clip_id), layout) for run in batch]
     segments = list(_segments(batch, states))

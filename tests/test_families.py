@@ -176,6 +176,16 @@ def test_a_size_that_the_family_cannot_render_is_refused(model):
         latent_layout(model.pipeline, 64, width)
 
 
+def test_low_frequencies_can_be_coupled_alone_unless_latents_are_packed(model, coupled):
+    family = FAMILIES[model.identity.pipeline_class]
+    spec = clip_spec(**TRAITS, **STRONG, propagation_low_pass=1.0)
+    if family.packed:
+        with pytest.raises(ModelError, match=r"packs its latents.*Set propagation_low_pass to 0"):
+            render(model, spec)
+    else:
+        assert not np.array_equal(render(model, spec)["clip"], coupled)
+
+
 def test_the_noise_that_goes_in_has_unit_variance(checkpoint, model):
     """The first step sees the numbers of the noise, however the family arranges them."""
     layout = latent_layout(model.pipeline, 64, 96)
@@ -203,6 +213,13 @@ def test_the_noise_that_goes_in_has_unit_variance(checkpoint, model):
     scale = getattr(scheduler, "init_noise_sigma", 1.0)
     for row, frame in zip(seen[0] / scale, noise, strict=True):
         assert torch.allclose(row.flatten().sort().values, frame.flatten().sort().values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_table_knows_which_checkpoints_are_distilled(family):
+    of_kinds = [kind in DISTILLED for kind in tiny_pipelines.FAMILIES[family]]
+    known = {"none": not any(of_kinds), "all": all(of_kinds), "some": len(set(of_kinds)) == 2}
+    assert known[FAMILIES[family].distilled]
 
 
 def test_half_precision_renders(checkpoint):
