@@ -26,6 +26,7 @@ from tempprop.errors import InputError, Interrupted, ModelError, StoreError, Sto
 from tempprop.mini import unknown_words
 from tempprop.pipeline import LoadedModel, load_pipeline
 from tempprop.plan import PlannedClip
+from tempprop.prompt_travel import keyframes
 from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.quality import QualityMeter
 from tempprop.render import FrameChunk, Frames, render_clips
@@ -267,7 +268,8 @@ class RenderWorker:
             raise Interrupted(f"clip {spec.clip_id!r} was given up because the run was stopped")
 
     def _warn_of_unknown_words(self, spec: ClipSpec) -> None:
-        words = unknown_words(spec.prompt) if spec.model == "mini" else []
+        prompts = " ".join(keyframe.prompt for keyframe in keyframes(spec))
+        words = unknown_words(prompts) if spec.model == "mini" else []
         if words:
             logger.warning(
                 "clip %r: the embedded model does not know: %s", spec.clip_id, ", ".join(words)

@@ -19,6 +19,7 @@ from tempprop.families import (
 )
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
+from tempprop.prompt_travel import frame_embeddings
 from tempprop.prompts import Embeddings, PromptEncoder, batch_embeddings, prompt_encoder
 from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec
@@ -208,9 +209,10 @@ def _run_noise(run: _Run, state: _ClipState | None, layout: LatentLayout) -> tor
 
 def _run_embeddings(model: LoadedModel, encode: PromptEncoder, run: _Run) -> list[Embeddings]:
     """Give the embeddings of each frame of a run."""
-    spec = run.spec
+    spec, family = run.spec, family_of(model.pipeline)
     guided = is_guided(model.pipeline, spec.guidance_scale, spec.negative_prompt)
-    return [encode(spec.prompt, spec.negative_prompt, guided)] * run.num_frames
+    frames = range(run.first_frame, run.first_frame + run.num_frames)
+    return [frame_embeddings(family, spec, frame, encode, guided=guided) for frame in frames]
 
 
 def _segments(batch: Sequence[_Run], states: dict[str, _ClipState]) -> Iterator[Segment]:

@@ -14,6 +14,7 @@ from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
 from tempprop.render import to_uint8
+from tempprop.spec import PromptKeyframe
 
 KINDS = [
     pytest.param((family, kind), id=kind)
@@ -141,6 +142,22 @@ def test_a_prompt_is_encoded_once_for_all_chunks_and_clips(model):
     with counted_encodings(model) as another_clip:
         render(model, spec.model_copy(update={"seed": 12}), encoder=encoder)
     assert not another_clip
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "slerp"])
+def test_prompts_travel_from_keyframe_to_keyframe(model, free, interpolation):
+    there = "another picture"
+    travel = clip_spec(
+        **TRAITS,
+        prompts=(PromptKeyframe(frame=2, prompt=there),),
+        prompt_interpolation=interpolation,
+    )
+    frames = render(model, travel)["clip"]
+    arrived = render(model, clip_spec(**TRAITS, prompt=there))["clip"]
+    assert largest_difference(frames[0], free[0]) <= ROUNDING
+    assert largest_difference(frames[2], arrived[2]) <= ROUNDING
+    assert not np.array_equal(frames[1], free[1])
+    assert not np.array_equal(frames[1], arrived[1])
 
 
 def test_a_negative_prompt_counts_or_is_refused(checkpoint, model, free):
