@@ -29,7 +29,7 @@ from tempprop.manifest_schema import (
     TEXT,
     kind_name,
 )
-from tempprop.spec import ClipSpec, LoRA
+from tempprop.spec import ClipSpec, LoRA, PromptKeyframe
 
 CAST_FAILURES = {
     TEXT: "is not valid UTF-8",
@@ -91,7 +91,7 @@ def check_array(column: str, array: pa.Array) -> tuple[pa.Array, list[Complaint]
         return pa.nulls(len(array), MANIFEST_SCHEMA.field(column).type), []
     if column in RESERVED_COLUMNS:
         return _refuse_all(column, array)
-    if column in ("loras", "tags"):
+    if column in ("loras", "prompts", "tags"):
         cells, complaints = check_cells(column, array.to_pylist())
         return pa.array(cells, MANIFEST_SCHEMA.field(column).type), complaints
     return _check_scalars(column, array)
@@ -166,7 +166,9 @@ def _message(column: str, details: Any, path: Sequence[int | str]) -> str:
         return f"does not hold {kind_name(column)}{', each key once' if column == 'tags' else ''}"
     place = f"{'.'.join(map(str, path))}: " if path else ""
     message: str = details["msg"]
-    return place + message.removeprefix("Input ").replace("String ", "")
+    return place + message.removeprefix("Input ").removeprefix("Value error, ").replace(
+        "String ", ""
+    )
 
 
 def _later_message(column: str) -> str:
@@ -176,15 +178,21 @@ def _later_message(column: str) -> str:
 def _tidy(column: str, cell: Any) -> Any:
     """Bring what pandas, Polars, DuckDB, JSON and callers make of a value to one form."""
     wanted = MANIFEST_SCHEMA.field(column).type
-    if wanted in (INTEGER, NUMBER):
-        number = _tidy_number(cell)
-        integral = wanted == INTEGER and isinstance(number, float) and number.is_integer()
-        return int(number) if integral else number
+    if wanted == INTEGER:
+        return _tidy_integer(cell)
+    if wanted == NUMBER:
+        return _tidy_number(cell)
     if column == "tags":
         return _tidy_tags(cell)
-    if column == "loras" and isinstance(cell, list | tuple):
-        return [_tidy_lora(lora) for lora in cell]
+    if column in ("loras", "prompts") and isinstance(cell, list | tuple):
+        return [_tidy_item(item) for item in cell]
     return cell
+
+
+def _tidy_integer(cell: Any) -> Any:
+    """Make a whole number of what stands for one; leave anything else."""
+    number = _tidy_number(cell)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _tidy_number(cell: Any) -> Any:
@@ -199,11 +207,13 @@ def _tidy_number(cell: Any) -> Any:
     return shown(cell) if hasattr(cell, "__float__") else cell
 
 
-def _tidy_lora(cell: Any) -> Any:
-    lora = _without_nulls(cell.model_dump() if isinstance(cell, LoRA) else cell)
-    if isinstance(lora, dict) and "weight" in lora:
-        lora["weight"] = _tidy_number(lora["weight"])
-    return lora
+def _tidy_item(cell: Any) -> Any:
+    """Bring one LoRA or one keyframe to a dict of plain values; leave anything else."""
+    item = _without_nulls(cell.model_dump() if isinstance(cell, LoRA | PromptKeyframe) else cell)
+    if isinstance(item, dict):
+        tidy = {"weight": _tidy_number, "frame": _tidy_integer}
+        item |= {name: tidy[name](item[name]) for name in tidy if name in item}
+    return item
 
 
 def _tidy_tags(cell: Any) -> Any:
@@ -298,7 +308,11 @@ def _expectation(column: str) -> str:
         return f"a number {_range(rules)}"
     if rules["type"] == "string":
         return "some text" if rules.get("minLength") else "text"
-    return {"loras": "a list of {path, weight}", "tags": "a map of text to text"}[column]
+    return {
+        "loras": "a list of {path, weight}",
+        "prompts": "a list of {frame, prompt} in the order of the frames",
+        "tags": "a map of text to text",
+    }[column]
 
 
 def _range(rules: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("num_inference_steps", INTEGER),
         ("guidance_scale", NUMBER),
         ("prompts", PROMPTS),
+        ("prompt_interpolation", TEXT),
         ("motion", MOTION),
         ("noise_correlation", NUMBER),
         ("propagation_strength", NUMBER),
@@ -46,7 +47,6 @@ MANIFEST_SCHEMA = pa.schema(
 REQUIRED_COLUMNS = ("clip_id", "prompt")
 
 LATER = {
-    "prompts": "prompt travel",
     "motion": "camera motion",
     "attention": "cross-frame attention",
 }

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 RENDER_VERSION = 2
 """Raised whenever the same spec would give other pixels than before."""
@@ -42,6 +42,25 @@ class LoRA(Frozen):
     weight: float = 1.0
 
 
+class PromptKeyframe(Frozen):
+    """What a clip shows at one of its frames.
+
+    Attributes:
+        frame: Number of the frame, from 0; it may lie beyond the end of the clip.
+        prompt: What it shows.
+    """
+
+    frame: int = Field(ge=0, le=100_000)
+    prompt: str = Field(min_length=1)
+
+
+def _in_order(keyframes: tuple[PromptKeyframe, ...]) -> tuple[PromptKeyframe, ...]:
+    frames = [keyframe.frame for keyframe in keyframes]
+    if frames != sorted(set(frames)):
+        raise ValueError("its frames do not ascend")
+    return keyframes
+
+
 class ClipSettings(Frozen):
     """What a manifest row may set and a configuration gives defaults for.
 
@@ -53,6 +72,8 @@ class ClipSettings(Frozen):
         height: Height in pixels; a multiple of 8.
         num_inference_steps: Denoising steps of every frame.
         guidance_scale: Classifier-free guidance, as diffusers counts it for the model's family.
+        prompt_interpolation: How embeddings move between the keyframes of `prompts`: straight
+            (`linear`) or on an arc that keeps their norm (`slerp`).
         noise_correlation: Correlation rho of the initial noise of neighbouring frames, 0 to 1.
         propagation_strength: Coupling lambda to the frames before at the first step, 0 to 1.
         propagation_end: Fraction of the schedule after which the coupling is zero, 0 to 1.
@@ -73,6 +94,7 @@ class ClipSettings(Frozen):
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
     guidance_scale: float = Field(default=2.5, ge=0, le=100)
+    prompt_interpolation: Literal["linear", "slerp"] = "linear"
     noise_correlation: float = Field(default=0.85, ge=0, le=1)
     propagation_strength: float = Field(default=0.85, ge=0, le=1)
     propagation_end: float = Field(default=0.7, ge=0, le=1)
@@ -88,7 +110,9 @@ class ClipSpec(ClipSettings):
 
     Attributes:
         clip_id: Unique name of the clip in its manifest.
-        prompt: What the clip shows.
+        prompt: What the clip shows; with `prompts`, what frame 0 shows.
+        prompts: What later frames show, in the order of the frames. The prompt moves from one to
+            the next; the last one stays. One for frame 0 takes the place of `prompt`.
         seed: Key of all of the clip's noise, 0 to 2^63 - 1.
         model: Checkpoint: `mini`, a directory, a file, a URI or a hub id.
         loras: Low-rank adapters on top of the model, in order.
@@ -99,6 +123,7 @@ class ClipSpec(ClipSettings):
 
     clip_id: str = Field(pattern=CLIP_ID_PATTERN)
     prompt: str = Field(min_length=1)
+    prompts: Annotated[tuple[PromptKeyframe, ...], AfterValidator(_in_order)] = ()
     seed: int = Field(ge=0, lt=2**63)
     model: str = Field(min_length=1)
     loras: tuple[LoRA, ...] = ()

@@ -18,7 +18,14 @@ from tempprop.manifest import read_clips, validate_manifest
 from tempprop.manifest_problems import MAX_PROBLEMS
 from tempprop.manifest_schema import MANIFEST_SCHEMA, RESERVED_COLUMNS
 from tempprop.manifest_writing import write_manifest
-from tempprop.spec import ClipSettings, ClipSpec, LoRA, RenderConfig, seed_from_clip_id
+from tempprop.spec import (
+    ClipSettings,
+    ClipSpec,
+    LoRA,
+    PromptKeyframe,
+    RenderConfig,
+    seed_from_clip_id,
+)
 
 CONFIG = RenderConfig(clip=ClipSettings(num_frames=8, fps=4))
 
@@ -180,7 +187,10 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
             pa.array([[("a", "1"), ("a", "2")]], pa.map_(pa.string(), pa.string())),
             "each key once",
         ),
-        ("prompts", [{"frame": 0, "prompt": "x"}], "prompt travel is not in this version"),
+        ("prompts", [{"frame": 0, "prompt": ""}], "prompt: should have at least 1 character"),
+        ("prompts", [{"frame": -1, "prompt": "x"}], "frame: should be greater than or equal to 0"),
+        ("prompts", [{"frame": 8, "prompt": "x"}, {"frame": 4, "prompt": "y"}], "do not ascend"),
+        ("prompt_interpolation", "cubic", "'linear' or 'slerp'"),
         ("motion", {"zoom": 1.02}, "camera motion is not in this version"),
     ],
 )
@@ -381,6 +391,11 @@ clips = st.builds(
     num_frames=st.integers(1, 100_000),
     fps=st.floats(0.1, 240),
     width=st.integers(1, 1024).map(lambda n: 8 * n),
+    prompts=st.lists(
+        st.builds(PromptKeyframe, frame=st.integers(0, 100_000), prompt=texts.filter(bool)),
+        max_size=3,
+        unique_by=lambda keyframe: keyframe.frame,
+    ).map(lambda keyframes: tuple(sorted(keyframes, key=lambda keyframe: keyframe.frame))),
     noise_correlation=shares,
     propagation_keeps=st.sampled_from(["noise", "sample"]),
     model=texts.filter(bool),
@@ -444,6 +459,11 @@ def test_any_value_in_any_column_is_either_read_back_or_refused(tmp_path, column
         ("num_frames", np.float64(3), 3),
         ("loras", (LoRA(path="x", weight=0.5),), (LoRA(path="x", weight=0.5),)),
         ("loras", [{"path": "x", "weight": Decimal(2)}], (LoRA(path="x", weight=2.0),)),
+        (
+            "prompts",
+            [{"frame": 4.0, "prompt": "x"}, {"frame": np.int64(8), "prompt": "y"}],
+            (PromptKeyframe(frame=4, prompt="x"), PromptKeyframe(frame=8, prompt="y")),
+        ),
         ("tags", MappingProxyType({"a": "b"}), {"a": "b"}),
     ],
 )

@@ -9,6 +9,7 @@ from tempprop.spec import (
     EncoderConfig,
     LoRA,
     ModelIdentity,
+    PromptKeyframe,
     RenderConfig,
     SchedulerConfig,
     clip_key,
@@ -36,6 +37,8 @@ CHANGES = {
     "color_coherence": 0.5,
     "clip_id": "b",
     "prompt": "a hen",
+    "prompts": (PromptKeyframe(frame=8, prompt="a cow"),),
+    "prompt_interpolation": "slerp",
     "seed": 2,
 }
 
@@ -135,6 +138,8 @@ def test_seeds_of_different_names_differ():
         {"unknown": 1},
         {"clip_id": "a\n"},
         {"prompt": ""},
+        {"prompts": ({"frame": -1, "prompt": "a"},)},
+        {"prompts": ({"frame": 3, "prompt": "a"}, {"frame": 3, "prompt": "b"})},
         {"seed": 2**63},
     ],
 )
