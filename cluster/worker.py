@@ -26,6 +26,8 @@ from tempprop.errors import InputError, Interrupted, ModelError, StoreError, Sto
 from tempprop.mini import unknown_words
 from tempprop.pipeline import LoadedModel, load_pipeline
 from tempprop.plan import PlannedClip
+from tempprop.prompt_travel import keyframes
+from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.quality import QualityMeter
 from tempprop.render import FrameChunk, Frames, render_clips
 from tempprop.spec import ClipResult, ClipSpec, RenderConfig, StageSeconds
@@ -103,7 +105,7 @@ class RenderWorker:
         self._node = socket.gethostname()
         self._denoising = threading.Lock()
         self._stopping = threading.Event()
-        self._model: tuple[tuple[object, ...], LoadedModel] | None = None
+        self._model: tuple[tuple[object, ...], LoadedModel, PromptEncoder] | None = None
         self._progress: dict[str, float] = {}
         self._log = _LogBuffer()
         logging.getLogger("tempprop").addHandler(self._log)
@@ -206,7 +208,7 @@ class RenderWorker:
         """Render a clip chunk by chunk, while no other clip denoises on this worker."""
         with self._denoising:
             self._refuse_if_stopping(clip.spec)
-            model = self._model_of(clip)
+            model, encoder = self._model_of(clip)
             self._warn_of_unknown_words(clip.spec)
 
             def on_step(done: int, total: int) -> None:
@@ -214,7 +216,11 @@ class RenderWorker:
                 self._progress[clip.spec.clip_id] = done / total
 
             for chunk in render_clips(
-                model, [clip.spec], frames_per_batch=frames_per_batch, on_step=on_step
+                model,
+                [clip.spec],
+                frames_per_batch=frames_per_batch,
+                encoder=encoder,
+                on_step=on_step,
             ):
                 timer.add(chunk)
                 meter.add(chunk.frames)
@@ -222,13 +228,14 @@ class RenderWorker:
             self._progress[clip.spec.clip_id] = 1.0
         timer.frames_done = time.perf_counter()
 
-    def _model_of(self, clip: PlannedClip) -> LoadedModel:
-        """Hold the model of a clip; the one before it is let go first."""
+    def _model_of(self, clip: PlannedClip) -> tuple[LoadedModel, PromptEncoder]:
+        """Hold the model of a clip and its prompts; those before it are let go first."""
         wanted = (clip.spec.model, clip.spec.loras)
         if self._model is None or self._model[0] != wanted:
             self._model = None
-            self._model = (wanted, self._load(clip))
-        return self._model[1]
+            model = self._load(clip)
+            self._model = (wanted, model, prompt_encoder(model))
+        return self._model[1:]
 
     def _load(self, clip: PlannedClip) -> LoadedModel:
         started = time.perf_counter()
@@ -261,7 +268,8 @@ class RenderWorker:
             raise Interrupted(f"clip {spec.clip_id!r} was given up because the run was stopped")
 
     def _warn_of_unknown_words(self, spec: ClipSpec) -> None:
-        words = unknown_words(spec.prompt) if spec.model == "mini" else []
+        prompts = " ".join(keyframe.prompt for keyframe in keyframes(spec))
+        words = unknown_words(prompts) if spec.model == "mini" else []
         if words:
             logger.warning(
                 "clip %r: the embedded model does not know: %s", spec.clip_id, ", ".join(words)

@@ -273,6 +273,31 @@ def models_list() -> None:
     )
 
 
+@models_app.command("families")
+def models_families() -> None:
+    """List the pipelines of diffusers that can be rendered with, and what each supports.
+
+    A negative prompt needs guidance that is not distilled into the weights.
+
+    Example: [bold]tempprop models families[/bold]
+    """
+    from tempprop.families import FAMILIES
+
+    negative_prompt = {"none": "✓", "some": "some", "all": "-"}
+    print_table(
+        ("models", "pipeline", "negative prompt", "packed"),
+        [
+            (
+                family.models,
+                family.pipeline_class.removesuffix("Pipeline"),
+                negative_prompt[family.distilled],
+                "✓" if family.packed else "-",
+            )
+            for family in FAMILIES.values()
+        ],
+    )
+
+
 @models_app.command("describe")
 def models_describe(
     model: Annotated[

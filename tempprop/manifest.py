@@ -300,6 +300,7 @@ def _specs(clips: pa.Table) -> Iterator[ClipSpec]:
     for cells in zip(*columns, strict=True):
         row = dict(zip(names, cells, strict=True))
         row["loras"] = _loras(row["loras"])
+        row["prompts"] = tuple(row["prompts"] or ())
         row["tags"] = dict(row["tags"] or ())
         yield ClipSpec.model_validate(row)
 

@@ -29,7 +29,7 @@ from tempprop.manifest_schema import (
     TEXT,
     kind_name,
 )
-from tempprop.spec import ClipSpec, LoRA, Motion
+from tempprop.spec import ClipSpec, LoRA, Motion, PromptKeyframe
 
 CAST_FAILURES = {
     TEXT: "is not valid UTF-8",
@@ -37,7 +37,7 @@ CAST_FAILURES = {
     NUMBER: "has more digits than a 64-bit float holds",
 }
 
-NESTED_COLUMNS = ("loras", "motion", "tags")
+NESTED_COLUMNS = ("loras", "motion", "prompts", "tags")
 """Columns whose cells are not single values; they are checked cell by cell."""
 
 IN_WORDS = {
@@ -45,6 +45,7 @@ IN_WORDS = {
     "loras": "a list of {path, weight}",
     "motion": f"any of {', '.join(Motion.model_fields)}, "
     "each a number or keyframes such as 0:(1.0), 24:(1.04)",
+    "prompts": "a list of {frame, prompt} in the order of the frames",
     "tags": "a map of text to text",
 }
 """What may stand in a column, where the field's constraints do not say it."""
@@ -180,7 +181,9 @@ def _message(column: str, details: Any, path: Sequence[int | str]) -> str:
         return f"does not hold {kind_name(column)}"
     place = f"{'.'.join(map(str, path))}: " if path else ""
     message: str = details["msg"]
-    return place + message.removeprefix("Input ").replace("String ", "")
+    return place + message.removeprefix("Input ").removeprefix("Value error, ").replace(
+        "String ", ""
+    )
 
 
 def _later_message(column: str) -> str:
@@ -190,17 +193,23 @@ def _later_message(column: str) -> str:
 def _tidy(column: str, cell: Any) -> Any:
     """Bring what pandas, Polars, DuckDB, JSON and callers make of a value to one form."""
     wanted = MANIFEST_SCHEMA.field(column).type
-    if wanted in (INTEGER, NUMBER):
-        number = _tidy_number(cell)
-        integral = wanted == INTEGER and isinstance(number, float) and number.is_integer()
-        return int(number) if integral else number
+    if wanted == INTEGER:
+        return _tidy_integer(cell)
+    if wanted == NUMBER:
+        return _tidy_number(cell)
     if column == "tags":
         return _tidy_tags(cell)
-    if column == "loras" and isinstance(cell, list | tuple):
-        return [_tidy_lora(lora) for lora in cell]
+    if column in ("loras", "prompts") and isinstance(cell, list | tuple):
+        return [_tidy_item(item) for item in cell]
     if column == "motion":
         return _tidy_motion(cell)
     return cell
+
+
+def _tidy_integer(cell: Any) -> Any:
+    """Make a whole number of what stands for one; leave anything else."""
+    number = _tidy_number(cell)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _tidy_number(cell: Any) -> Any:
@@ -215,11 +224,13 @@ def _tidy_number(cell: Any) -> Any:
     return shown(cell) if hasattr(cell, "__float__") else cell
 
 
-def _tidy_lora(cell: Any) -> Any:
-    lora = _without_nulls(cell.model_dump() if isinstance(cell, LoRA) else cell)
-    if isinstance(lora, dict) and "weight" in lora:
-        lora["weight"] = _tidy_number(lora["weight"])
-    return lora
+def _tidy_item(cell: Any) -> Any:
+    """Bring one LoRA or one keyframe to a dict of plain values; leave anything else."""
+    item = _without_nulls(cell.model_dump() if isinstance(cell, LoRA | PromptKeyframe) else cell)
+    if isinstance(item, dict):
+        tidy = {"weight": _tidy_number, "frame": _tidy_integer}
+        item |= {name: tidy[name](item[name]) for name in tidy if name in item}
+    return item
 
 
 def _tidy_motion(cell: Any) -> Any:

@@ -1,9 +1,10 @@
 """Manifests out of CSV and JSON Lines files, as spreadsheets and scripts write them.
 
-In CSV, the first line names the columns, an empty cell is an empty cell, and the three nested
-columns hold JSON: `loras` a list such as `[{"path": "look.safetensors", "weight": 0.8}]`, `motion`
-an object such as `{"zoom": 1.02, "angle": "0:(0), 24:(3)"}`, `tags` one such as `{"shot": "12"}`.
-In JSON Lines, every line is one object. Both are UTF-8.
+In CSV, the first line names the columns, an empty cell is an empty cell, and the nested columns
+hold JSON: `prompts` a list such as `[{"frame": 8, "prompt": "a fox at dusk"}]`, `loras` one such as
+`[{"path": "look.safetensors", "weight": 0.8}]`, `motion` an object such as
+`{"zoom": 1.02, "angle": "0:(0), 24:(3)"}`, `tags` one such as `{"shot": "12"}`. In JSON Lines,
+every line is one object. Both are UTF-8.
 """
 
 import csv

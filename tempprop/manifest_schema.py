@@ -26,6 +26,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("num_inference_steps", INTEGER),
         ("guidance_scale", NUMBER),
         ("prompts", PROMPTS),
+        ("prompt_interpolation", TEXT),
         ("motion", MOTION),
         ("loop", BOOLEAN),
         ("noise_correlation", NUMBER),
@@ -48,7 +49,6 @@ MANIFEST_SCHEMA = pa.schema(
 REQUIRED_COLUMNS = ("clip_id", "prompt")
 
 LATER = {
-    "prompts": "prompt travel",
     "attention": "cross-frame attention",
 }
 """Columns of the contract whose values are not rendered in this version, or not all of them."""

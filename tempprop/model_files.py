@@ -26,7 +26,7 @@ from tempprop.storage_faults import diagnose, display_uri, one_line
 
 MODEL_INDEX = "model_index.json"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-TEXT_SUFFIXES = (".json", ".txt", ".model")
+TEXT_SUFFIXES = (".json", ".jinja", ".txt", ".model")
 HUB_ID_PATTERN = re.compile(r"[\w.-]+/[\w.-]+")
 
 VERSION_FIELDS = (

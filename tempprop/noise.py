@@ -3,18 +3,24 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tempprop.motion import Matrix, inverse, is_identity, moved
+from tempprop.motion import Matrix, is_identity, moved
 
 GRAINS = 4
 """Into how many grains, in each direction, a pixel's noise is split before it moves."""
 
-_FRESH, _WARP, _ENDING = 0, 1, 2
+SEAM_EXPONENT = 0.7
+"""Chosen on the embedded model: with 1, the seam was the wider step in two clips of three."""
+
+LOOP_SEED = 2**63
+"""Above all seeds of clips: added to one, it gives another that no clip has."""
+
+_FRESH, _WARP, _SEAM, _BEHIND, _AHEAD = range(5)
 """Streams of one frame's generator that never meet: 2^192 draws lie between them."""
 
 
@@ -76,7 +82,7 @@ def correlated_noise(
     first_frame: int,
     num_frames: int,
     shape: Sequence[int],
-    correlation: float,
+    correlation: float | Sequence[float],
     previous: torch.Tensor | None = None,
     camera: Sequence[Matrix] | None = None,
 ) -> torch.Tensor:
@@ -92,7 +98,8 @@ def correlated_noise(
         first_frame: Number of the first frame of the run.
         num_frames: Length of the run.
         shape: Shape of one frame's latent.
-        correlation: rho, 0 for independent frames, 1 for the same noise in all frames.
+        correlation: rho, 0 for independent frames, 1 for the same noise in all frames; or one for
+            each frame of the run, with the frame before it.
         previous: Noise of the frame before the run, of the given shape; None if and only if the
             run begins with frame 0.
         camera: W_f of each frame of the run, in latent pixels; None for a camera that stands
@@ -104,119 +111,103 @@ def correlated_noise(
     Raises:
         ValueError: `previous` is missing, or given for frame 0.
     """
-    _check_previous(previous, first_frame)
-    fresh_share = math.sqrt(1.0 - correlation**2)
+    if (previous is None) != (first_frame == 0):
+        raise ValueError("the noise of the previous frame is needed for every run but the first")
+    rhos = [correlation] * num_frames if isinstance(correlation, float) else correlation
     frames: list[torch.Tensor] = []
     for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
         fresh = frame_noise(seed, frame, shape)
         if previous is not None and camera is not None:
             previous = _with_camera(previous, camera[index], seed, frame, _WARP)
-        previous = fresh if previous is None else correlation * previous + fresh_share * fresh
+        rho = rhos[index]
+        previous = fresh if previous is None else rho * previous + math.sqrt(1 - rho**2) * fresh
         frames.append(previous)
     return torch.stack(frames)
 
 
-@dataclass(frozen=True)
-class BridgeStep:
-    """How a frame of a loop follows from the frame before it and from the end.
+def share_of_ends(correlation: float, frame: int, length: int) -> float:
+    """Tell how much a frame of a loop correlates with frame 0, both behind and ahead of it.
 
-    u_f = previous * u_{f-1} + ending * u_0 + fresh * eta_f, and u_f / deviation has unit variance.
-
-    Attributes:
-        previous: Share of the frame before.
-        ending: Share of the frame after the last one, which is frame 0.
-        fresh: Share of the frame's own fresh noise.
-        deviation: Standard deviation of u_f.
-    """
-
-    previous: float
-    ending: float
-    fresh: float
-    deviation: float
-
-
-def bridge_step(correlation: float, frame: int, length: int) -> BridgeStep:
-    """Condition the autoregression of `correlated_noise` on its coming back to where it began.
-
-    Given frame f - 1 and frame N, frame f is normal, with the mean and the variance of regression
-    on the two; they correlate with it by rho and rho^(N - f), and with each other by
-    rho^(N - f + 1). It is the bridge of the Ornstein-Uhlenbeck process (Barczy & Kern, "Sample
-    path deviations of the Wiener and the Ornstein-Uhlenbeck process from its bridges", 2013) from
-    u_0 to itself, in which neighbouring frames correlate alike all around the loop.
+    An autoregression that comes back to where it began, the bridge of the Ornstein-Uhlenbeck
+    process from u to u (Barczy & Kern, "Sample path deviations of the Wiener and the
+    Ornstein-Uhlenbeck process from its bridges", 2013), has the mean
+    u * (r^f + r^(N - f)) / (1 + r^N). Here r = rho^0.7: the two steps at the seam are a little
+    smaller than the others, so that what the denoising adds of its own does not open it.
 
     Args:
         correlation: rho, 0 to 1.
-        frame: f, 1 to N - 1.
+        frame: f, 0 to N.
         length: N, frames of the loop.
     """
-    left = length - frame
-    if correlation == 1.0:
-        return BridgeStep(left / (left + 1), 1 / (left + 1), 0.0, 1.0)
-    before, after, whole = correlation**frame, correlation**left, correlation**length
-    span = 1 - correlation ** (2 * (left + 1))
-    own = (before + after) / (1 + whole)
-    variance = 1 - (before**2 + after**2 - 2 * whole * before * after) / (1 - whole**2)
-    return BridgeStep(
-        previous=correlation * (1 - after**2) / span,
-        ending=after * (1 - correlation**2) / span,
-        fresh=math.sqrt((1 - correlation**2) * (1 - after**2) / span),
-        deviation=math.sqrt(own**2 + variance),
-    )
+    closer: float = correlation**SEAM_EXPONENT
+    ends: float = closer**frame + closer ** (length - frame)
+    return ends / (1 + closer**length)
+
+
+def chain_correlations(
+    correlation: float, first_frame: int, num_frames: int, length: int
+) -> list[float]:
+    """Give the correlations of a loop's chain for which its neighbouring frames correlate by rho.
+
+    The share that frames f - 1 and f have in frame 0 makes them correlate by c_{f-1} * c_f already;
+    the chain adds sqrt(1 - c_{f-1}^2) * sqrt(1 - c_f^2) times its own correlation.
+
+    Args:
+        correlation: rho, 0 to 1.
+        first_frame: Number of the first frame of the run.
+        num_frames: Length of the run.
+        length: N, frames of the loop.
+    """
+    frames = range(first_frame, first_frame + num_frames)
+    shares = [
+        share_of_ends(correlation, abs(frame), length) for frame in (first_frame - 1, *frames)
+    ]
+    chain = []
+    for before, share in pairwise(shares):
+        free = math.sqrt(max(0.0, (1 - before**2) * (1 - share**2)))
+        chain.append(min(1.0, max(0.0, (correlation - before * share) / free)) if free else 0.0)
+    return chain
 
 
 def looped_noise(
+    chain: torch.Tensor,
     seed: int,
     first_frame: int,
-    num_frames: int,
-    shape: Sequence[int],
-    correlation: float,
     length: int,
-    previous: torch.Tensor | None = None,
-    camera: Sequence[Matrix] | None = None,
-    endings: Sequence[Matrix] | None = None,
+    correlation: float,
+    camera: Sequence[tuple[Matrix, Matrix]] | None = None,
 ) -> torch.Tensor:
-    """Draw the initial noise of a run of frames of a loop, whose last frame leads into its first.
+    """Lead the noise of a run of frames back to that of frame 0, which follows on the last frame.
 
-    Like `correlated_noise`, but the autoregression is a bridge from frame 0 to itself, see
-    `bridge_step`. Every frame is white, and of unit variance where the camera stands still; where
-    it moves, the noise that has come with it and that which is to meet it have lost a part of their
-    correlation to the grains, and the variance is a few percent less.
+    eps_f = c_f * E_f + sqrt(1 - c_f^2) * chain_f with c_f of `share_of_ends`, and eps_0 = E_0. E_f
+    is the noise of frame 0, as it has come with the camera or as it is to be met at the end: pixel
+    by pixel, at random, one is replaced by the other along the clip. Every frame is white and of
+    unit variance, and it correlates with the frames before the seam as with those after it.
 
     Args:
+        chain: `correlated_noise` of the run under the seed `LOOP_SEED + seed`, which knows nothing
+            of frame 0, with `chain_correlations`; shape `(frames, channels, h, w)`.
         seed: Seed of the clip.
         first_frame: Number of the first frame of the run.
-        num_frames: Length of the run.
-        shape: Shape of one frame's latent.
-        correlation: rho, 0 to 1.
         length: N, frames of the loop.
-        previous: Noise of the frame before the run, of the given shape; None if and only if the
-            run begins with frame 0.
-        camera: W_f of each frame of the run, in latent pixels; None for a camera at rest.
-        endings: W_{f->N} of each frame of the run, in latent pixels; None for a camera at rest.
+        correlation: rho, 0 to 1.
+        camera: W_{0->f} and the inverse of W_{f->N} for each frame of the run, in latent pixels;
+            None for a camera that stands still.
 
     Returns:
-        Noise of shape `(num_frames, *shape)`, float32, on the CPU.
-
-    Raises:
-        ValueError: `previous` is missing, or given for frame 0.
+        Noise of the shape of `chain`, float32, on the CPU.
     """
-    _check_previous(previous, first_frame)
-    first = frame_noise(seed, 0, shape)
-    frames: list[torch.Tensor] = []
-    for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
-        if previous is None:
-            previous = first
-        else:
-            step = bridge_step(correlation, frame, length)
-            scale = bridge_step(correlation, frame - 1, length).deviation if frame > 1 else 1.0
-            ending = first
-            if camera is not None and endings is not None:
-                previous = _with_camera(previous, camera[index], seed, frame, _WARP)
-                ending = _with_camera(first, inverse(endings[index]), seed, frame, _ENDING)
-            fresh = frame_noise(seed, frame, shape)
-            bridge = step.previous * scale * previous + step.ending * ending + step.fresh * fresh
-            previous = bridge / step.deviation
-        frames.append(previous)
+    first = frame_noise(seed, 0, chain.shape[1:])
+    turn = torch.from_numpy(_generator(seed, 0, _SEAM).random(chain.shape[2:]))
+    frames = []
+    for index, frame in enumerate(range(first_frame, first_frame + len(chain))):
+        behind = ahead = first
+        if camera is not None:
+            behind = _with_camera(first, camera[index][0], seed, frame, _BEHIND)
+            ahead = _with_camera(first, camera[index][1], seed, frame, _AHEAD)
+        ends = torch.where(turn * length < frame, ahead, behind)
+        share = share_of_ends(correlation, frame, length)
+        frames.append(share * ends + math.sqrt(max(0.0, 1 - share**2)) * chain[index])
     return torch.stack(frames)
 
 
@@ -234,11 +225,6 @@ def step_noise_generator(seed: int) -> torch.Generator:
     """
     digest = hashlib.sha256(f"step noise of {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-def _check_previous(previous: torch.Tensor | None, first_frame: int) -> None:
-    if (previous is None) != (first_frame == 0):
-        raise ValueError("the noise of the previous frame is needed for every run but the first")
 
 
 def _with_camera(

@@ -25,7 +25,7 @@ from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from tempprop.errors import ModelError
-from tempprop.latents import SUPPORTED_FAMILIES
+from tempprop.families import FAMILIES
 from tempprop.model_files import (
     MODEL_INDEX,
     PICKLE_SUFFIXES,
@@ -196,10 +196,10 @@ def _model_index(path: Path, name: str) -> dict[str, Any]:
 
 def _family(index: Mapping[str, Any], name: str) -> str:
     family: str = index["_class_name"]
-    if family not in SUPPORTED_FAMILIES:
+    if family not in FAMILIES:
         raise ModelError(
             f"the model {name!r} is a {family}, not one of the text-to-image pipelines of this "
-            f"version. Give one of: {', '.join(SUPPORTED_FAMILIES)}"
+            f"version. Give one of: {', '.join(FAMILIES)}"
         )
     return family
 

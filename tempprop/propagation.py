@@ -23,7 +23,7 @@ import torch
 from torch.nn import functional
 
 from tempprop.errors import NonFiniteLatentsError
-from tempprop.latents import LatentLayout
+from tempprop.families import LatentLayout
 from tempprop.motion import View, seen
 from tempprop.prediction import (
     NoiseLevel,
@@ -216,9 +216,9 @@ def couple_frame(
     """
     if strength > 0:
         latents = torch.stack([clean, estimates.previous, estimates.anchor])
-        own, previous, anchor = latents if layout is None else layout.unpack(latents)
+        own, previous, anchor = latents if layout is None else layout.to_grid(latents)
         direction = pull(own, previous, anchor, settings, view, end)[None]
-        clean = clean + strength * (direction if layout is None else layout.pack(direction))[0]
+        clean = clean + strength * (direction if layout is None else layout.from_grid(direction))[0]
     if settings.color_coherence > 0:
         colored = match_statistics(clean, estimates.anchor)
         clean = torch.lerp(clean, colored, settings.color_coherence)

@@ -1,20 +1,40 @@
 """Clips in, frames out."""
 
-import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tempprop.errors import RenderError
-from tempprop.latents import LatentLayout, latent_layout
-from tempprop.motion import CameraMaps, Matrix, camera_maps, ending_maps, in_latent_pixels, views
-from tempprop.noise import correlated_noise, looped_noise, step_noise_generator
+from tempprop.families import (
+    LatentLayout,
+    family_of,
+    guidance_arguments,
+    is_guided,
+    latent_layout,
+)
+from tempprop.motion import (
+    CameraMaps,
+    Matrix,
+    camera_maps,
+    ending_maps,
+    in_latent_pixels,
+    inverse,
+    views,
+)
+from tempprop.noise import (
+    LOOP_SEED,
+    chain_correlations,
+    correlated_noise,
+    looped_noise,
+    step_noise_generator,
+)
 from tempprop.pipeline import LoadedModel
+from tempprop.prompt_travel import frame_embeddings
+from tempprop.prompts import Embeddings, PromptEncoder, batch_embeddings, prompt_encoder
 from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec, Motion
 
@@ -97,6 +117,7 @@ def render_clips(
     specs: Sequence[ClipSpec],
     *,
     frames_per_batch: int = 16,
+    encoder: PromptEncoder | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> Iterator[FrameChunk]:
     """Render clips, batch by batch.
@@ -108,6 +129,7 @@ def render_clips(
         model: The loaded pipeline.
         specs: Clips that agree in `batch_key`.
         frames_per_batch: Frames that are denoised together.
+        encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         on_step: Called before each step with (frame-steps done, frame-steps in all), where one
             frame-step is one denoising step of one frame; may raise to stop.
 
@@ -116,7 +138,8 @@ def render_clips(
 
     Raises:
         ValueError: The clips cannot share a batch.
-        ModelError: The model cannot render this size.
+        ModelError: The model cannot render this size, lead away from a negative prompt, or couple
+            low frequencies alone.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -124,9 +147,10 @@ def render_clips(
         raise ValueError("clips of one call must have the same model, size, steps and guidance")
     total = sum(spec.num_frames for spec in specs)
     states: dict[str, _ClipState] = {}
+    encode = encoder or prompt_encoder(model)
     done = 0
 
-    for batch in _batches(specs, frames_per_batch):
+    for batch in _batches(specs, frames_per_batch, _may_share_batches(model)):
         frames_in_batch = sum(run.num_frames for run in batch)
 
         def report(
@@ -135,11 +159,17 @@ def render_clips(
             if on_step is not None:
                 on_step(done * num_steps + step * frames_in_batch, total * num_steps)
 
-        yield from _render_batch(model, batch, states, report)
+        yield from _render_batch(model, encode, batch, states, report)
         done += frames_in_batch
 
 
-def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[_Run]]:
+def _may_share_batches(model: LoadedModel) -> bool:
+    return family_of(model.pipeline).prompt_lengths != "apart"
+
+
+def _batches(
+    specs: Sequence[ClipSpec], frames_per_batch: int, shared: bool
+) -> Iterator[list[_Run]]:
     """Cut the clips, one after the other, into batches of the given number of frames."""
     batch: list[_Run] = []
     room = frames_per_batch
@@ -150,7 +180,7 @@ def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[
             batch.append(run)
             frame += run.num_frames
             room -= run.num_frames
-            if room == 0:
+            if room == 0 or (frame == spec.num_frames and not shared):
                 yield batch
                 batch, room = [], frames_per_batch
     if batch:
@@ -159,6 +189,7 @@ def _batches(specs: Sequence[ClipSpec], frames_per_batch: int) -> Iterator[list[
 
 def _render_batch(
     model: LoadedModel,
+    encode: PromptEncoder,
     batch: Sequence[_Run],
     states: dict[str, _ClipState],
     on_step: Callable[[int, int], None],
@@ -166,12 +197,14 @@ def _render_batch(
     """Denoise and decode one batch, and move `states` on to the end of it."""
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
+    embeddings = [frame for run in batch for frame in _run_embeddings(model, encode, run)]
     cameras = [_run_camera(run, layout) for run in batch]
     endings = [_run_endings(run, layout) for run in batch]
-    noise = [
-        _run_noise(run, states.get(run.spec.clip_id), layout, camera, ending)
-        for run, camera, ending in zip(batch, cameras, endings, strict=True)
+    chains = [
+        _run_chain(run, states.get(run.spec.clip_id), layout, camera)
+        for run, camera in zip(batch, cameras, strict=True)
     ]
+    noise = [_run_noise(run, chain, layout) for run, chain in zip(batch, chains, strict=True)]
     segments = list(_segments(batch, states, layout, cameras, endings, model.device))
     started = time.perf_counter()
     last_step = started
@@ -182,16 +215,14 @@ def _render_batch(
         last_step = time.perf_counter()
 
     with propagate(model.pipeline.scheduler, segments, note_step) as coupling:
-        images = _call_pipeline(model, batch, layout, torch.cat(noise))
+        images = _call_pipeline(model, batch, embeddings, layout, torch.cat(noise))
     # The last step's own arithmetic, after note_step, is negligible beside the model's.
     denoise_seconds, decode_seconds = last_step - started, time.perf_counter() - last_step
 
     _refuse_non_finite_pictures(images, segments)
     frames = to_uint8(images)
-    for run, run_noise, segment, carry in zip(
-        batch, noise, segments, coupling.carries, strict=True
-    ):
-        states[run.spec.clip_id] = _ClipState(run_noise[-1], carry)
+    for run, chain, segment, carry in zip(batch, chains, segments, coupling.carries, strict=True):
+        states[run.spec.clip_id] = _ClipState(chain[-1], carry)
         if run.first_frame + run.num_frames == run.spec.num_frames:
             del states[run.spec.clip_id]
         share = run.num_frames / len(frames)
@@ -219,6 +250,14 @@ def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
     ]
 
 
+def _run_embeddings(model: LoadedModel, encode: PromptEncoder, run: _Run) -> list[Embeddings]:
+    """Give the embeddings of each frame of a run."""
+    spec, family = run.spec, family_of(model.pipeline)
+    guided = is_guided(model.pipeline, spec.guidance_scale, spec.negative_prompt)
+    frames = range(run.first_frame, run.first_frame + run.num_frames)
+    return [frame_embeddings(family, spec, frame, encode, guided=guided) for frame in frames]
+
+
 def _run_endings(run: _Run, layout: LatentLayout) -> list[Matrix] | None:
     """Give the maps to the end in latent pixels; None where nothing leads back into frame 0."""
     spec = run.spec
@@ -230,20 +269,42 @@ def _run_endings(run: _Run, layout: LatentLayout) -> list[Matrix] | None:
     return [in_latent_pixels(matrix, scale) for matrix in maps]
 
 
-def _run_noise(
-    run: _Run,
-    state: _ClipState | None,
-    layout: LatentLayout,
-    camera: list[CameraMaps] | None,
-    endings: list[Matrix] | None,
+def _run_chain(
+    run: _Run, state: _ClipState | None, layout: LatentLayout, camera: list[CameraMaps] | None
 ) -> torch.Tensor:
+    """Draw the noise that goes on from frame to frame."""
+    spec, place = run.spec, (run.first_frame, run.num_frames)
+    rho = spec.noise_correlation
+    return correlated_noise(
+        LOOP_SEED + spec.seed if spec.loop else spec.seed,
+        *place,
+        layout.shape,
+        chain_correlations(rho, *place, spec.num_frames) if spec.loop else rho,
+        state.noise if state is not None else None,
+        [frame.from_previous for frame in camera] if camera is not None else None,
+    )
+
+
+def _run_noise(run: _Run, chain: torch.Tensor, layout: LatentLayout) -> torch.Tensor:
+    """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
     spec = run.spec
-    place = (spec.seed, run.first_frame, run.num_frames, layout.shape, spec.noise_correlation)
-    previous = state.noise if state is not None else None
-    steps = [frame.from_previous for frame in camera] if camera is not None else None
-    if spec.loop:
-        return looped_noise(*place, spec.num_frames, previous, steps, endings)
-    return correlated_noise(*place, previous, steps)
+    if not spec.loop:
+        return chain
+    place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
+    if spec.motion == Motion():
+        return looped_noise(chain, *place)
+    scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
+    frames = range(run.first_frame, run.first_frame + run.num_frames)
+    behind = [ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames]
+    ahead = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
+    return looped_noise(
+        chain,
+        *place,
+        [
+            (in_latent_pixels(one, scale), inverse(in_latent_pixels(other, scale)))
+            for one, other in zip(behind, ahead, strict=True)
+        ],
+    )
 
 
 def _segments(
@@ -270,35 +331,32 @@ def _segments(
 
 
 def _call_pipeline(
-    model: LoadedModel, batch: Sequence[_Run], layout: LatentLayout, noise: torch.Tensor
+    model: LoadedModel,
+    batch: Sequence[_Run],
+    embeddings: Sequence[Embeddings],
+    layout: LatentLayout,
+    noise: torch.Tensor,
 ) -> torch.Tensor:
     """Run the pipeline as a caller of diffusers would.
 
     Returns:
         Decoded pictures, shape `(frames, 3, height, width)`, `[0, 1]`.
     """
-    spec = batch[0].spec
-    arguments: dict[str, Any] = {
-        "prompt": [run.spec.prompt for run in batch for _ in range(run.num_frames)],
-        "latents": layout.pack(noise.to(model.device, layout.dtype)),
-        "generator": [
+    spec, family = batch[0].spec, family_of(model.pipeline)
+    images: torch.Tensor = model.pipeline(
+        **batch_embeddings(family, embeddings),
+        latents=layout.pack(noise.to(model.device, layout.dtype)),
+        generator=[
             step_noise_generator(run.spec.seed) for run in batch for _ in range(run.num_frames)
         ],
-        "width": spec.width,
-        "height": spec.height,
-        "num_inference_steps": spec.num_inference_steps,
-        "guidance_scale": spec.guidance_scale,
-        "output_type": "pt",
-    }
-    accepted = inspect.signature(model.pipeline.__call__).parameters
-    # SDXL takes an empty negative prompt and none at all for two different things.
-    if spec.negative_prompt and "negative_prompt" in accepted:
-        arguments["negative_prompt"] = [
-            run.spec.negative_prompt for run in batch for _ in range(run.num_frames)
-        ]
-    if model.eta is not None:
-        arguments["eta"] = model.eta
-    images: torch.Tensor = model.pipeline(**arguments).images
+        width=spec.width,
+        height=spec.height,
+        num_inference_steps=spec.num_inference_steps,
+        **guidance_arguments(model.pipeline, spec.guidance_scale),
+        output_type="pt",
+        **({} if model.eta is None else {"eta": model.eta}),
+        **family.options,
+    ).images
     return images
 
 

@@ -65,6 +65,25 @@ class Motion(Frozen):
     angle: Annotated[Track, AfterValidator(within(-360, 360))] = ((0, 0.0),)
 
 
+class PromptKeyframe(Frozen):
+    """What a clip shows at one of its frames.
+
+    Attributes:
+        frame: Number of the frame, from 0; it may lie beyond the end of the clip.
+        prompt: What it shows.
+    """
+
+    frame: int = Field(ge=0, le=100_000)
+    prompt: str = Field(min_length=1)
+
+
+def _in_order(keyframes: tuple[PromptKeyframe, ...]) -> tuple[PromptKeyframe, ...]:
+    frames = [keyframe.frame for keyframe in keyframes]
+    if frames != sorted(set(frames)):
+        raise ValueError("its frames do not ascend")
+    return keyframes
+
+
 class ClipSettings(Frozen):
     """What a manifest row may set and a configuration gives defaults for.
 
@@ -76,6 +95,8 @@ class ClipSettings(Frozen):
         height: Height in pixels; a multiple of 8.
         num_inference_steps: Denoising steps of every frame.
         guidance_scale: Classifier-free guidance, as diffusers counts it for the model's family.
+        prompt_interpolation: How embeddings move between the keyframes of `prompts`: straight
+            (`linear`) or on an arc that keeps their norm (`slerp`).
         motion: How the camera moves; by default it stands still.
         loop: Whether the last frame leads back into the first, so that the clip plays in a circle.
         noise_correlation: Correlation rho of the initial noise of neighbouring frames, 0 to 1.
@@ -98,6 +119,7 @@ class ClipSettings(Frozen):
     height: int = Field(default=128, ge=8, le=8192, multiple_of=8)
     num_inference_steps: int = Field(default=12, ge=1, le=1000)
     guidance_scale: float = Field(default=2.5, ge=0, le=100)
+    prompt_interpolation: Literal["linear", "slerp"] = "linear"
     motion: Motion = Motion()
     loop: bool = False
     noise_correlation: float = Field(default=0.85, ge=0, le=1)
@@ -115,7 +137,9 @@ class ClipSpec(ClipSettings):
 
     Attributes:
         clip_id: Unique name of the clip in its manifest.
-        prompt: What the clip shows.
+        prompt: What the clip shows; with `prompts`, what frame 0 shows.
+        prompts: What later frames show, in the order of the frames. The prompt moves from one to
+            the next; the last one stays. One for frame 0 takes the place of `prompt`.
         seed: Key of all of the clip's noise, 0 to 2^63 - 1.
         model: Checkpoint: `mini`, a directory, a file, a URI or a hub id.
         loras: Low-rank adapters on top of the model, in order.
@@ -126,6 +150,7 @@ class ClipSpec(ClipSettings):
 
     clip_id: str = Field(pattern=CLIP_ID_PATTERN)
     prompt: str = Field(min_length=1)
+    prompts: Annotated[tuple[PromptKeyframe, ...], AfterValidator(_in_order)] = ()
     seed: int = Field(ge=0, lt=2**63)
     model: str = Field(min_length=1)
     loras: tuple[LoRA, ...] = ()
@@ -376,9 +401,9 @@ NOT_IN_KEY = {"model", "loras", "priority", "project", "tags"}
 def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
     """Name a clip by everything that shapes its pixels, and by nothing else.
 
-    Priority, project, tags, worker counts and batch sizes are left out, and so is a camera that
-    stands still; weights count by their digest and not by their path. The clip_id counts, so that
-    two rows that ask for the same picture are two clips.
+    Priority, project, tags, worker counts and batch sizes are left out; weights count by their
+    digest and not by their path. The clip_id counts, so that two rows that ask for the same
+    picture are two clips.
 
     Args:
         spec: The resolved clip.
@@ -388,11 +413,9 @@ def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
     Returns:
         A sha256 as 64 hexadecimal digits.
     """
-    # Clips of the time before camera motion keep their keys.
-    still = {"motion"} if spec.motion == Motion() else set()
     identity: dict[str, Any] = {
         "render_version": RENDER_VERSION,
-        "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY | still),
+        "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY),
         "model": model.digest,
         "loras": [
             [digest, lora.weight]

@@ -18,6 +18,7 @@ from flows.cli import app
 from tempprop import store as store_module
 from tempprop.config import config_names
 from tempprop.doctor import LIBRARIES
+from tempprop.families import FAMILIES
 from tempprop.objects import write_object
 from tempprop.store import commit, open_store, write_failure
 
@@ -408,6 +409,19 @@ def test_the_list_of_models_has_one_line_for_each(call, monkeypatch, columns):
     lines = call("models", "list").out.splitlines()
     assert [line.split()[0] for line in lines] == ["config", *config_names()]
     assert "…" not in "".join(lines)
+
+
+def test_the_families_have_a_line_each_with_what_they_support(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    header, *lines = call("models", "families").out.splitlines()
+    assert header.split() == ["models", "pipeline", "negative", "prompt", "packed"]
+    for line, family in zip(lines, FAMILIES.values(), strict=True):
+        start = f"{family.models}  "
+        name, negative_prompt, packed = line.removeprefix(start).split()
+        assert line.startswith(start)
+        assert f"{name}Pipeline" == family.pipeline_class
+        assert (packed == "✓") == family.packed
+        assert negative_prompt == {"none": "✓", "some": "some", "all": "-"}[family.distilled]
 
 
 def test_the_embedded_model_describes_itself(call, monkeypatch):

@@ -23,6 +23,7 @@ from tempprop.spec import (
     ClipSpec,
     LoRA,
     Motion,
+    PromptKeyframe,
     RenderConfig,
     seed_from_clip_id,
 )
@@ -228,7 +229,10 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
             pa.array([[("a", "1"), ("a", "2")]], pa.map_(pa.string(), pa.string())),
             "each key once",
         ),
-        ("prompts", [{"frame": 0, "prompt": "x"}], "prompt travel is not in this version"),
+        ("prompts", [{"frame": 0, "prompt": ""}], "prompt: should have at least 1 character"),
+        ("prompts", [{"frame": -1, "prompt": "x"}], "frame: should be greater than or equal to 0"),
+        ("prompts", [{"frame": 8, "prompt": "x"}, {"frame": 4, "prompt": "y"}], "do not ascend"),
+        ("prompt_interpolation", "cubic", "'linear' or 'slerp'"),
         ("motion", {"zoom": "0:(sin(t))"}, "zoom: must be a number, or keyframes of numbers"),
         ("motion", {"zoom": 20.0}, "zoom: must stay from 0.1 to 10"),
         ("motion", {"zoom": math.nan}, "zoom: must be a number"),
@@ -272,6 +276,11 @@ def test_a_column_of_the_wrong_type_is_told_once(tmp_path):
 def test_booleans_are_no_numbers(tmp_path):
     (problem,) = problems_of(manifest(tmp_path, num_frames=[True]))
     assert "bool" in problem.message
+
+
+def test_numbers_are_no_booleans(tmp_path):
+    (problem,) = problems_of(manifest(tmp_path, loop=[1]))
+    assert "true or false" in problem.message
 
 
 def test_a_missing_required_column_is_told(tmp_path):
@@ -439,6 +448,11 @@ clips = st.builds(
         zoom=st.floats(0.1, 10) | st.just("0:(1), 7:(1.5)"),
         translation_x=st.floats(-8192, 8192),
     ),
+    prompts=st.lists(
+        st.builds(PromptKeyframe, frame=st.integers(0, 100_000), prompt=texts.filter(bool)),
+        max_size=3,
+        unique_by=lambda keyframe: keyframe.frame,
+    ).map(lambda keyframes: tuple(sorted(keyframes, key=lambda keyframe: keyframe.frame))),
     noise_correlation=shares,
     propagation_keeps=st.sampled_from(["noise", "sample"]),
     model=texts.filter(bool),
@@ -502,6 +516,11 @@ def test_any_value_in_any_column_is_either_read_back_or_refused(tmp_path, column
         ("num_frames", np.float64(3), 3),
         ("loras", (LoRA(path="x", weight=0.5),), (LoRA(path="x", weight=0.5),)),
         ("loras", [{"path": "x", "weight": Decimal(2)}], (LoRA(path="x", weight=2.0),)),
+        (
+            "prompts",
+            [{"frame": 4.0, "prompt": "x"}, {"frame": np.int64(8), "prompt": "y"}],
+            (PromptKeyframe(frame=4, prompt="x"), PromptKeyframe(frame=8, prompt="y")),
+        ),
         ("tags", MappingProxyType({"a": "b"}), {"a": "b"}),
         ("motion", Motion(zoom="0:(1), 9:(2)"), Motion(zoom="0:(1), 9:(2)")),
         ("motion", {"zoom": np.float32(0.5), "angle": Decimal(3)}, Motion(zoom=0.5, angle=3)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tempprop.errors import ManifestError, Problem
 from tempprop.manifest import read_clips
 from tempprop.manifest_conversion import convert_manifest
-from tempprop.spec import ClipSpec, LoRA, Motion, RenderConfig
+from tempprop.spec import ClipSpec, LoRA, Motion, PromptKeyframe, RenderConfig
 
 
 def converted(tmp_path, text: str | bytes, suffix: str = ".csv") -> list[ClipSpec]:
@@ -31,18 +31,20 @@ def problems_of(tmp_path, text: str | bytes, suffix: str = ".csv") -> tuple[Prob
 def test_a_spreadsheet_becomes_a_manifest(tmp_path):
     first, second = converted(
         tmp_path,
-        "\ufeffclip_id,prompt,num_frames,fps,seed,loras,tags,motion\r\n"
-        'a,"a fox, running\nin ""snow""",24,7.5,,'
+        "\ufeffclip_id,prompt,num_frames,fps,seed,prompts,loras,tags,motion,loop\r\n"
+        'a,"a fox, running\nin ""snow""",24,7.5,,"[{""frame"": 8, ""prompt"": ""y""}]",'
         '"[{""path"": ""x"", ""weight"": 0.5}]","{""take"": ""2""}",'
-        '"{""zoom"": 1.02, ""angle"": ""0:(0), 9:(3)""}"\r\n'
+        '"{""zoom"": 1.02, ""angle"": ""0:(0), 9:(3)""}",TRUE\r\n'
         "\r\n"
-        "007,b,16.0,12, 5 ,,,\r\n",
+        "007,b,16.0,12, 5 ,,,,,\r\n",
     )
     assert first.prompt == 'a fox, running\nin "snow"'
     assert (first.num_frames, first.fps) == (24, 7.5)
+    assert first.prompts == (PromptKeyframe(frame=8, prompt="y"),)
     assert first.loras == (LoRA(path="x", weight=0.5),)
     assert first.tags == {"take": "2"}
     assert first.motion == Motion(zoom=1.02, angle="0:(0), 9:(3)")
+    assert (first.loop, second.loop) == (True, False)
     assert (second.clip_id, second.num_frames, second.seed) == ("007", 16, 5)
     assert second.motion == Motion()
 

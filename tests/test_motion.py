@@ -11,6 +11,7 @@ from tempprop.motion import (
     IDENTITY,
     CameraMaps,
     camera_maps,
+    ending_maps,
     in_latent_pixels,
     inverse,
     is_identity,
@@ -183,3 +184,14 @@ def test_a_map_that_moves_nothing_is_not_resampled():
 def test_a_motion_out_of_range_is_refused(values):
     with pytest.raises(ValidationError):
         Motion(**values)
+
+
+@given(motion=motions, length=st.integers(2, 12), data=st.data())
+def test_the_way_to_the_end_is_the_rest_of_the_way(motion, length, data):
+    frame = data.draw(st.integers(0, length - 1))
+    maps = camera_maps(motion, 0, length + 1, (WIDTH, HEIGHT))
+    rest = IDENTITY
+    for step in maps[frame + 1 :]:
+        rest = step.from_previous @ rest
+    (ending,) = ending_maps(motion, frame, 1, length, (WIDTH, HEIGHT))
+    assert np.allclose(ending, rest, rtol=1e-6, atol=1e-6 * np.abs(rest).max())

@@ -4,8 +4,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tempprop.motion import IDENTITY, camera_maps, seen, views
-from tempprop.noise import correlated_noise, frame_noise, step_noise_generator, warp_noise
+from tempprop.motion import IDENTITY, camera_maps, ending_maps, inverse, seen, views
+from tempprop.noise import (
+    LOOP_SEED,
+    chain_correlations,
+    correlated_noise,
+    frame_noise,
+    looped_noise,
+    share_of_ends,
+    step_noise_generator,
+    warp_noise,
+)
 from tempprop.spec import Motion
 
 SHAPE = (4, 64, 64)
@@ -158,3 +167,58 @@ def test_moving_noise_keeps_the_correlation():
     for distance in (1, 2, 3):
         pair = torch.stack([noise[0, :, :, : -2 * distance], noise[distance, :, :, 2 * distance :]])
         assert torch.corrcoef(pair.flatten(1))[0, 1] == pytest.approx(0.8**distance, abs=0.05)
+
+
+LENGTH = 12
+
+
+def _loop(correlation, motion=None, shape=SHAPE, first_frame=0, num_frames=LENGTH, previous=None):
+    """Noise of a run of a loop, and the end of the chain for the next run."""
+    size, steps, ways = (shape[2], shape[1]), None, None
+    frames = range(first_frame, first_frame + num_frames)
+    if motion is not None:
+        maps = camera_maps(motion, first_frame, num_frames, size)
+        steps = [step.from_previous for step in maps]
+        behind = [ending_maps(motion, 0, 1, frame, size)[0] for frame in frames]
+        ahead = ending_maps(motion, first_frame, num_frames, LENGTH, size)
+        ways = [(one, inverse(other)) for one, other in zip(behind, ahead, strict=True)]
+    rhos = chain_correlations(correlation, first_frame, num_frames, LENGTH)
+    run = (first_frame, num_frames, shape, rhos, previous, steps)
+    chain = correlated_noise(LOOP_SEED + 5, *run)
+    return looped_noise(chain, 5, first_frame, LENGTH, correlation, ways), chain[-1]
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3, 0.9, 0.99, 1.0])
+def test_the_noise_of_a_loop_is_correlated_alike_across_the_seam(correlation):
+    noise = _loop(correlation)[0].flatten(1)
+    assert torch.equal(noise[0], frame_noise(5, 0, SHAPE).flatten())
+    assert torch.allclose(noise.var(dim=1), torch.ones(LENGTH), atol=0.06)
+    measured = torch.corrcoef(noise)
+    for distance in range(1, LENGTH):
+        expected = share_of_ends(correlation, distance, LENGTH)
+        assert measured[0, distance].item() == pytest.approx(expected, abs=0.05)
+        assert measured[0, -distance].item() == pytest.approx(expected, abs=0.05)
+    inside = measured.diagonal(1)[1:]
+    assert torch.allclose(inside, torch.full_like(inside, correlation), atol=0.05)
+
+
+def test_a_loop_of_full_correlation_stays_at_frame_zero():
+    noise, _ = _loop(1.0)
+    assert torch.equal(noise, noise[0].expand_as(noise))
+
+
+@pytest.mark.parametrize("motion", [None, Motion(zoom=1.05, angle=3)])
+def test_a_run_of_a_loop_continues_where_the_run_before_ended(motion):
+    shape = (2, 8, 8)
+    head, chain = _loop(0.8, motion, shape, 0, 5)
+    tail, _ = _loop(0.8, motion, shape, 5, LENGTH - 5, chain)
+    assert torch.equal(torch.cat([head, tail]), _loop(0.8, motion, shape)[0])
+
+
+@pytest.mark.parametrize("motion", [Motion(zoom=1.03), Motion(translation_x=0.7, angle=2)])
+@pytest.mark.parametrize("correlation", [0.5, 0.85, 1.0])
+def test_the_noise_of_a_loop_with_a_moving_camera_stays_white(motion, correlation):
+    noise, _ = _loop(correlation, motion)
+    assert torch.allclose(noise.flatten(1).var(dim=1), torch.ones(LENGTH), atol=0.06)
+    across = (noise[..., 1:] * noise[..., :-1]).mean(dim=(1, 2, 3))
+    assert across.abs().max() < 0.03

@@ -128,6 +128,12 @@ def test_files_that_shape_pixels_count(checkpoint, file):
     assert identify_model(str(checkpoint)).digest != before.digest
 
 
+def test_a_chat_template_counts(checkpoint):
+    before = identify_model(str(checkpoint))
+    (checkpoint / "tokenizer" / "chat_template.jinja").write_text("{{ messages }}")
+    assert identify_model(str(checkpoint)).digest != before.digest
+
+
 def test_weights_count(checkpoint):
     before = identify_model(str(checkpoint))
     weights = load_file(checkpoint / UNET)
@@ -197,8 +203,12 @@ FLOW_MATCHING = {name for name, form in SCHEDULERS.items() if form.predicts == (
         ("stable-diffusion", {}, set(SCHEDULERS) - FLOW_MATCHING),
         ("stable-diffusion-3", {}, FLOW_MATCHING),
         ("stable-diffusion-3", FLOW_OPTIONS, SOLVERS | FLOW_MATCHING),
-        ("flux", FLOW_OPTIONS, {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"}),
-        ("flux", SHIFTED, SOLVERS | {"FlowMatchEulerDiscreteScheduler"}),
+        (
+            "flux-schnell",
+            FLOW_OPTIONS,
+            {"UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler"},
+        ),
+        ("flux-schnell", SHIFTED, SOLVERS | {"FlowMatchEulerDiscreteScheduler"}),
     ],
 )
 def test_a_scheduler_that_loads_fits_the_pipeline(family, options, fitting, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from tempprop.errors import InputError
 from tempprop.manifest_writing import write_manifest
 from tempprop.plan import Plan, clip_cost, estimate_seconds, iter_queue, plan_batch
-from tempprop.spec import LoRA, ModelIdentity, RenderConfig, clip_key
+from tempprop.spec import LoRA, ModelIdentity, PromptKeyframe, RenderConfig, clip_key
 
 CONFIG = RenderConfig()
 
@@ -42,8 +42,14 @@ def test_the_plan_counts_what_is_left(tmp_path):
 
 
 def test_the_queue_gives_back_what_was_planned(tmp_path):
-    row = {"loras": [{"path": "look", "weight": 0.5}], "tags": {"a": "b"}, "seed": 2**63 - 1}
+    row = {
+        "prompts": [{"frame": 8, "prompt": "a hen"}],
+        "loras": [{"path": "look", "weight": 0.5}],
+        "tags": {"a": "b"},
+        "seed": 2**63 - 1,
+    }
     (clip,) = iter_queue(plan(tmp_path, [row]))
+    assert clip.spec.prompts == (PromptKeyframe(frame=8, prompt="a hen"),)
     assert clip.spec.loras == (LoRA(path="look", weight=0.5),)
     assert clip.spec.seed == 2**63 - 1
     assert clip.identity == identify("mini", clip.spec.loras)

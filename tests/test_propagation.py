@@ -8,13 +8,14 @@ from hypothesis import strategies as st
 from tiny_pipelines import flux
 
 from tempprop.errors import NonFiniteLatentsError
-from tempprop.latents import latent_layout
+from tempprop.families import latent_layout
 from tempprop.motion import camera_maps, views
 from tempprop.propagation import (
     CoupledEstimates,
     Segment,
     couple_frame,
     couple_frames,
+    ending_weight,
     low_pass,
     match_statistics,
     propagate,
@@ -96,18 +97,18 @@ MOVING = Motion(zoom=1.1, angle=5, translation_x=0.7, translation_y="0:(0), 3:(-
 def test_the_low_pass_of_packed_latents_is_that_of_their_grid(packed):
     frame, previous, anchor = latents = torch.randn(3, 4, 8, 12)
     coarse = _settings(propagation_low_pass=1.5, anchor_weight=0.3)
-    tokens, *before = packed.pack(latents)
+    tokens, *before = packed.from_grid(latents)
     coupled = couple_frame(tokens, CoupledEstimates(*before), 0.8, coarse, packed)
     expected = couple_frame(frame, CoupledEstimates(previous, anchor), 0.8, coarse)
-    assert torch.equal(packed.unpack(coupled[None])[0], expected)
+    assert torch.equal(packed.to_grid(coupled[None])[0], expected)
 
 
 def test_packed_latents_see_what_their_grid_sees(packed):
     latents, strong = torch.randn(4, 4, 8, 12), _settings(anchor_weight=0.3)
     seen_by = _views(MOVING, 4)
-    coupled, _ = couple_frames(packed.pack(latents), None, 0.9, strong, packed, seen_by)
+    coupled, _ = couple_frames(packed.from_grid(latents), None, 0.9, strong, packed, seen_by)
     expected, _ = couple_frames(latents, None, 0.9, strong, None, seen_by)
-    assert torch.equal(packed.unpack(coupled), expected)
+    assert torch.equal(packed.to_grid(coupled), expected)
 
 
 @pytest.mark.parametrize(("x", "y"), [(1, 0), (-2, 0), (0, 3), (2, -1)])
@@ -288,3 +289,17 @@ def test_not_a_number_names_clip_frame_and_step():
     ]
     with pytest.raises(NonFiniteLatentsError, match=r"'b'.*frame 1 .*step 2"):
         _run(diffusers.DDIMScheduler(), sample, outputs, segments)
+
+
+def test_the_last_frame_of_a_loop_lies_between_its_neighbors():
+    loop = _settings(loop=True, num_frames=9, anchor_weight=0.0, color_coherence=0.0)
+    previous, first, own = torch.randn(3, 4, 6, 6)
+    ends = [ending_weight(loop, frame) for frame in range(1, 9)]
+    assert ends == sorted(ends)
+    assert ends[-1] == pytest.approx(2 / 3)
+    coupled = couple_frame(own, CoupledEstimates(previous, first), 1.0, loop, end=ends[-1])
+    assert torch.allclose(coupled, previous / 3 + first * 2 / 3, atol=1e-6)
+
+
+def test_without_a_loop_nothing_leads_back():
+    assert ending_weight(_settings(num_frames=9), 8) == 0.0

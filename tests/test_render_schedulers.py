@@ -8,7 +8,7 @@ import torch
 from scheduler_rows import every_row, make_scheduler
 from tiny_pipelines import stable_diffusion, stable_diffusion_3
 
-from tempprop.latents import latent_layout
+from tempprop.families import latent_layout
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.render import render_clips, to_uint8
