@@ -8,7 +8,7 @@ from typing import Any
 
 import ray
 
-from tempprop.errors import InputError
+from tempprop.errors import InputError, Interrupted
 
 OBJECT_STORE_BYTES = 100_000_000
 """Specs and records are all that passes through Ray, so its smallest comfortable store will do."""
@@ -23,6 +23,7 @@ def ray_session(address: str | None) -> Iterator[None]:
             starts a private Ray on this machine, and stops it afterwards.
 
     Raises:
+        Interrupted: The process was asked to end before there was a Ray.
         InputError: There is no cluster at the address, or it refuses this client.
     """
     # Under `uv run`, Ray would start every worker in an environment of its own.
@@ -39,6 +40,9 @@ def ray_session(address: str | None) -> Iterator[None]:
         options |= {"address": address}
     try:
         ray.init(**options)
+    except SystemExit as error:
+        # Ray's own answer to a SIGTERM that comes while it starts.
+        raise Interrupted("the run was stopped while Ray started") from error
     except (ConnectionError, RuntimeError, ValueError) as error:
         if address is None:
             raise

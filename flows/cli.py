@@ -29,6 +29,7 @@ from flows.cli_output import (
     EXIT_INTERRUPTED,
     WarningLines,
     clear_errors,
+    count_clips,
     print_facts,
     print_summary,
     print_table,
@@ -164,7 +165,7 @@ def validate(
     from tempprop.manifest import validate_manifest
 
     summary = validate_manifest(manifest, _load_config(config, changes))
-    print(f"{manifest}: {summary.num_clips} clips, no problems")
+    print(f"{manifest}: {count_clips(summary.num_clips)}, no problems")
 
 
 @app.command()
@@ -247,7 +248,7 @@ def manifest_from_csv(
     from tempprop.manifest_conversion import convert_manifest
 
     count = convert_manifest(source, target)
-    print(f"{target}: {count} clips")
+    print(f"{target}: {count_clips(count)}")
 
 
 @models_app.command("list")

@@ -66,6 +66,11 @@ def print_summary(summary: Any, as_json: bool) -> None:
         print(f"why            tempprop why {summary.out} {summary.failed_clip_ids[0]}")
 
 
+def count_clips(count: int) -> str:
+    """Say how many clips there are."""
+    return f"{count:,} clip{'s' if count != 1 else ''}"
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Make one message and an exit code of each error that tempprop raises on purpose."""

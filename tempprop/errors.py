@@ -34,7 +34,7 @@ class Problem:
     Attributes:
         message: What is wrong, in one line.
         remedy: What the author of the manifest can do, in one line.
-        row: Number of the row, counted from 1 over all files; None where it is not about a row.
+        row: Number of the row, counted from 1 in its file; None where it is not about a row.
         column: Name of the column; None where it is not about a column.
         value: The offending value as text, shortened; None where there is none.
         file: Name of the file, where a manifest has several; None otherwise.

@@ -12,7 +12,7 @@ from tempprop.store import Store, committed_keys, failed_keys, open_readable
 TRACEBACK_LINES = 12
 FOLDERS = {"records", "failures", "runs"}
 HEADLINE = (
-    *("run_id", "total", "committed", "failed", "not_rendered", "seconds"),
+    *("run_id", "total", "committed_before", "committed", "failed", "not_rendered", "seconds"),
     "contact_sheet_url",
 )
 
@@ -43,7 +43,9 @@ def output_status(out: str) -> dict[str, Any]:
             summary = json.loads(read_object(store, f"runs/{run_id}/summary.json"))
         except (FileNotFoundError, ValueError):
             continue  # still going on, or killed
-        facts |= {f"latest_{name}": summary.get(name) for name in HEADLINE}
+        facts |= {
+            f"latest_{name}": summary[name] for name in HEADLINE if summary.get(name) is not None
+        }
         break
     return facts
 

@@ -77,8 +77,8 @@ def validate_manifest(source: str, config: RenderConfig) -> ManifestSummary:
 
     Raises:
         ManifestError: With all problems: unknown, missing and mistyped columns, bad values,
-            repeated clip_ids, unreadable files, or no rows at all. Rows count from 1 over all
-            files. At most `MAX_PROBLEMS` are kept.
+            repeated clip_ids, unreadable files, or no rows at all. Rows count from 1 in each
+            file. At most `MAX_PROBLEMS` are kept.
     """
     problems = ProblemList(source)
     files = find_manifest_files(source)

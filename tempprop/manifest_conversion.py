@@ -9,6 +9,7 @@ every line is one object. Both are UTF-8.
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import IO, Any
@@ -64,6 +65,10 @@ def _rows_of_csv(stream: IO[bytes]) -> Iterator[Row]:
         header = [name.strip() for name in next(records, [])]
         if len(set(header)) < len(header):
             yield Problem("the first line names a column twice", "Keep one of them")
+            return
+        if len(header) == 1 and (separator := re.search(r"[;\t]", header[0])):
+            name = {";": "semicolons", "\t": "tabs"}[separator.group()]
+            yield Problem(f"the cells are separated by {name}", "Save the file with commas")
             return
         for record in records:
             if record:

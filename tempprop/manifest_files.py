@@ -88,6 +88,8 @@ def read_problem(error: Exception, name: str | None) -> Problem:
             "Write it again; `tempprop manifest from-csv` makes one from CSV or JSON Lines",
             file=name,
         )
+    if isinstance(error, FileNotFoundError):
+        return Problem("there is no such file", "Check the path", file=name)
     if is_remote_fault(error):
         _, reason, remedy = diagnose(error)
         return Problem(f"cannot be read: {reason} ({one_line(error)})", remedy, file=name)

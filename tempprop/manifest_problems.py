@@ -34,7 +34,7 @@ class ProblemList:
     def __init__(self, source: str) -> None:
         self.source = without_credentials(source)
         self.num_rows = 0
-        self._kept: list[Problem] = []
+        self._kept: list[tuple[int, Problem]] = []
         self._omitted = 0
         self._file_starts: list[tuple[int, str | None]] = []
 
@@ -45,29 +45,46 @@ class ProblemList:
         """Note that the next rows come from another file; None where there is only one."""
         self._file_starts.append((self.num_rows + 1, name))
 
-    def add(self, problem: Problem) -> None:
-        """Keep a problem, or only count it once there are enough."""
+    def add(self, problem: Problem, place: int | None = None) -> None:
+        """Keep a problem, or only count it once there are enough.
+
+        Args:
+            problem: What is wrong.
+            place: Its row, counted over all files, by which it is sorted; None for `problem.row`.
+        """
         if len(self._kept) < MAX_PROBLEMS:
-            self._kept.append(problem)
+            self._kept.append((problem.row or 0 if place is None else place, problem))
         else:
             self._omitted += 1
 
-    def add_cell(self, column: str, row: int, message: str, value: str | None = None) -> None:
+    def add_cell(
+        self,
+        column: str,
+        row: int,
+        message: str,
+        value: str | None = None,
+        advice: str | None = None,
+    ) -> None:
         """Add what is wrong with one cell; `row` counts from 1 over all files."""
-        file = self._file_of(row)
-        self.add(Problem(message, remedy(column), row=row, column=column, value=value, file=file))
+        file, number = self.locate(row)
+        advice = advice or remedy(column)
+        self.add(Problem(message, advice, row=number, column=column, value=value, file=file), row)
 
     def raise_if_any(self) -> None:
         """Raise a `ManifestError` if anything was wrong, or if there was no row at all."""
         if not self._kept and not self.num_rows:
             self.add(Problem("holds no clips", "Give at least one row"))
         if self._kept:
-            ordered = sorted(self._kept, key=lambda problem: problem.row or 0)
-            raise ManifestError(self.source, ordered, self._omitted)
+            ordered = sorted(self._kept, key=lambda kept: kept[0])
+            raise ManifestError(self.source, [problem for _, problem in ordered], self._omitted)
 
-    def _file_of(self, row: int) -> str | None:
+    def locate(self, row: int) -> tuple[str | None, int]:
+        """Tell the file of a row that is counted over all files, and its number in that file."""
         index = bisect_right(self._file_starts, row, key=lambda start: start[0]) - 1
-        return self._file_starts[index][1] if index >= 0 else None
+        if index < 0:
+            return None, row
+        start, file = self._file_starts[index]
+        return file, row - start + 1
 
 
 class ClipIds:
@@ -94,7 +111,10 @@ class ClipIds:
         )
         while rows := repeated.fetchmany(MAX_PROBLEMS):
             for row, clip_id, first in rows:
-                problems.add_cell("clip_id", row, f"row {first} has this name too", shown(clip_id))
+                file, number = problems.locate(first)
+                other = f"row {number}" if file is None else f"{file}, row {number},"
+                message = f"{other} has this name too"
+                problems.add_cell("clip_id", row, message, shown(clip_id), "Rename one of them")
 
 
 class CheckedBatch(NamedTuple):

@@ -117,9 +117,11 @@ def _columns_of(
     for name in first_rows.keys() - set(MANIFEST_SCHEMA.names) - reported:
         reported.add(name)
         problems.add(unknown_column(str(name), row=first_rows[name]))
-    for name in set(REQUIRED_COLUMNS) - first_rows.keys() - reported:
-        reported.add(name)
-        problems.add(missing_column(name))
+    for name in REQUIRED_COLUMNS:
+        # Rows that could not be made out tell nothing about the columns.
+        if mappings and name not in first_rows and name not in reported:
+            reported.add(name)
+            problems.add(missing_column(name))
     return [name for name in MANIFEST_SCHEMA.names if name in first_rows]
 
 

@@ -14,6 +14,7 @@ from cluster.pool import WorkerFactory, WorkerLayout, worker_layout
 from cluster.session import ray_session
 from cluster.worker import TEMPORARY_PREFIX, RenderWorker, error_kind, remove_leftovers
 from tempprop.errors import InputError, ModelError, StoreError
+from tempprop.spec import RenderConfig, WorkerConfig
 from tempprop.store import committed_keys, open_store, read_result
 
 pytestmark = pytest.mark.slow
@@ -148,14 +149,11 @@ def test_other_weights_on_a_worker_end_the_run_at_once(tiny_checkpoint, tmp_path
     assert not (tmp_path / "records").exists()
 
 
-def test_the_layout_follows_the_config(tiny_checkpoint):
-    config = tiny_config(tiny_checkpoint)
-    layout = worker_layout(config)
+def test_the_layout_follows_the_config():
+    layout = worker_layout(RenderConfig())
     assert (layout.num_workers, layout.num_gpus) == (1, 0)
     assert layout.torch_threads == os.cpu_count()
-    two = config.model_copy(
-        update={"workers": config.workers.model_copy(update={"num_workers": 2})}
-    )
+    two = RenderConfig(workers=WorkerConfig(num_workers=2))
     assert worker_layout(two).torch_threads == max(1, os.cpu_count() // 2)
 
 

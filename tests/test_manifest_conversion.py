@@ -133,7 +133,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_a_missing_file_is_told(tmp_path):
-    with pytest.raises(ManifestError, match="cannot be read"):
+    with pytest.raises(ManifestError, match="there is no such file"):
         convert_manifest(str(tmp_path / "no.csv"), str(tmp_path / "out.parquet"))
 
 
@@ -147,3 +147,18 @@ def test_every_prompt_survives_both_formats(tmp_path, prompt):
     assert converted(tmp_path, sheet.getvalue())[0].prompt == f".{prompt}"
     line = json.dumps({"clip_id": "a", "prompt": prompt}, ensure_ascii=False)
     assert converted(tmp_path, line, ".jsonl")[0].prompt == prompt
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip_id;prompt\na;b\n", "the cells are separated by semicolons"),
+        ("clip_id\tprompt\na\tb\n", "the cells are separated by tabs"),
+        ("clip_id,clip_id,prompt\na,a,b\n", "the first line names a column twice"),
+        ("clip_id,prompt\na,b,c\n", "has 3 cells"),
+        (b"clip_id,prompt\na,\xe9\n", "is not proper CSV"),
+    ],
+)
+def test_what_cannot_be_made_out_is_told_alone(tmp_path, text, message):
+    (problem,) = problems_of(tmp_path, text)
+    assert message in problem.message
