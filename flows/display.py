@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     Task,
     TaskID,
@@ -122,7 +123,7 @@ class LiveDisplay:
             self._bar,
             # A clip that is half denoised counts half, so that the time left is known early.
             completed=self._ended + sum(0.99 * share for share in clips.values()),
-            description=f"rendering on {workers} worker{'s' if workers > 1 else ''}",
+            description=f"{workers} worker{'s' if workers > 1 else ''}",
         )
 
 
@@ -150,7 +151,7 @@ def progress_bar(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         ClipsColumn(),
-        TextColumn("{task.fields[frames]:,} frames"),
+        FramesColumn(),
         TimeLeftColumn(),
         console=console,
         expand=True,
@@ -165,6 +166,16 @@ class ClipsColumn(MofNCompleteColumn):
         if task.total is None:
             return Text()
         return Text(f"{task.fields['done']:,}/{task.total:,.0f} clips", "progress.download")
+
+
+class FramesColumn(ProgressColumn):
+    """Counts the frames of the clips that are committed, with the rate since the start."""
+
+    def render(self, task: Task) -> Text:
+        """Write both."""
+        frames, seconds = task.fields["frames"], task.elapsed or 0.0
+        rate = f" {frames / seconds:.1f}/s" if frames and seconds else ""
+        return Text(f"{frames:,} frames{rate}", "progress.data.speed")
 
 
 class TimeLeftColumn(TimeRemainingColumn):
