@@ -7,13 +7,14 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 START_SECONDS = 60
 GRPC_OFFSET = 10_000  # weed listens there too, for every port that it is given
@@ -82,6 +83,18 @@ def _is_free(port: int) -> bool:
 @contextmanager
 def seaweedfs(directory: Path) -> Iterator[ObjectStorage]:
     """Run SeaweedFS on free ports, with its data in the directory, and end it."""
+    # A port that was free may be taken by another process before the server has it.
+    server = _start(directory / "first") or _start(directory / "second") or _start(directory)
+    assert server is not None, (directory / "weed.log").read_text(errors="replace")[-3000:]
+    try:
+        yield server
+    finally:
+        _kill(server.process)
+
+
+def _start(directory: Path) -> ObjectStorage | None:
+    """Start a server and wait until it stores; None where it does not."""
+    directory.mkdir(exist_ok=True)
     config = directory / "s3.json"
     config.write_text(json.dumps({"identities": _identities()}))
     s3_port = free_port(GRPC_OFFSET)
@@ -97,14 +110,17 @@ def seaweedfs(directory: Path) -> Iterator[ObjectStorage]:
     ]
     with (directory / "weed.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
-    try:
-        server = ObjectStorage(f"http://127.0.0.1:{s3_port}", process)
-        _wait_until_it_stores(server, directory / "weed.log")
-        yield server
-    finally:
-        # A polite end takes ten seconds, and nobody wants the data.
-        process.kill()
-        process.wait()
+    server = ObjectStorage(f"http://127.0.0.1:{s3_port}", process)
+    if _stores(server):
+        return server
+    _kill(process)
+    return None
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # A polite end takes ten seconds, and nobody wants the data.
+    process.kill()
+    process.wait()
 
 
 def _identities() -> list[dict[str, Any]]:
@@ -118,15 +134,16 @@ def _identities() -> list[dict[str, Any]]:
     ]
 
 
-def _wait_until_it_stores(server: ObjectStorage, log: Path) -> None:
+def _stores(server: ObjectStorage) -> bool:
     deadline = time.monotonic() + START_SECONDS
-    while True:
+    while server.process.poll() is None and time.monotonic() < deadline:
         try:
-            server.make_bucket("ready")
+            # It may have come about although the answer did not.
+            with suppress(ClientError):
+                server.make_bucket("ready")
             client(server.endpoint).put_object(Bucket="ready", Key="ready", Body=b"ready")
-            return
-        except Exception as error:
-            if server.process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"SeaweedFS did not start: {error}\n{tail}") from error
+        except (ClientError, BotoCoreError):
             time.sleep(0.25)
+        else:
+            return True
+    return False
