@@ -56,6 +56,10 @@ class Family:
             as well; at or below it, classifier-free guidance is off.
         default_negative_prompt: What guidance leads away from when no negative prompt is given,
             for pipelines that encode one prompt at a time; None where they do not guide then.
+        predicts_flow: Whether the models predict a flow, and no noise or velocity.
+        shifts_schedule: Whether the pipeline hands its scheduler sigmas, and a shift `mu` that
+            follows from the size.
+        step_generator: Whether the pipeline passes a generator to `scheduler.step`.
         options: Further arguments of the call.
     """
 
@@ -70,6 +74,9 @@ class Family:
     guidance: Literal["guidance_scale", "true_cfg_scale"] = "guidance_scale"
     guidance_above: float = 1.0
     default_negative_prompt: str | None = None
+    predicts_flow: bool = False
+    shifts_schedule: bool = False
+    step_generator: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +99,8 @@ _TABLE = (
         "Stable Diffusion 3",
         SEQUENCES_AND_POOLED,
         size_multiple=2,
+        predicts_flow=True,
+        step_generator=False,
     ),
     Family(
         "FluxPipeline",
@@ -101,6 +110,9 @@ _TABLE = (
         size_multiple=2,
         distilled="some",
         guidance="true_cfg_scale",
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
     ),
     Family(
         "Flux2KleinPipeline",
@@ -110,6 +122,9 @@ _TABLE = (
         size_multiple=2,
         distilled="some",
         default_negative_prompt="",
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
     ),
     Family(
         "ZImagePipeline",
@@ -119,6 +134,9 @@ _TABLE = (
         size_multiple=2,
         float32_latents=True,
         guidance_above=0.0,
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
     ),
     Family(
         "QwenImagePipeline",
@@ -130,12 +148,30 @@ _TABLE = (
         guidance="true_cfg_scale",
         # What the model's card gives; without any negative prompt the pipeline does not guide.
         default_negative_prompt=" ",
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
     ),
-    Family("SanaPipeline", "Sana", MASKED_SEQUENCES, float32_latents=True, options=AS_ASKED),
+    Family(
+        "SanaPipeline",
+        "Sana",
+        MASKED_SEQUENCES,
+        float32_latents=True,
+        options=AS_ASKED,
+        predicts_flow=True,
+    ),
     Family(
         "PixArtSigmaPipeline", "PixArt-Sigma", MASKED_SEQUENCES, size_multiple=2, options=AS_ASKED
     ),
-    Family("Lumina2Pipeline", "Lumina Image 2.0", MASKED_SEQUENCES, size_multiple=2),
+    Family(
+        "Lumina2Pipeline",
+        "Lumina Image 2.0",
+        MASKED_SEQUENCES,
+        size_multiple=2,
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
+    ),
     Family(
         "CogView4Pipeline",
         "CogView4",
@@ -143,6 +179,9 @@ _TABLE = (
         prompt_lengths="apart",
         size_multiple=2,
         float32_latents=True,
+        predicts_flow=True,
+        shifts_schedule=True,
+        step_generator=False,
     ),
 )
 

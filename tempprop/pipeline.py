@@ -25,7 +25,7 @@ from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from tempprop.errors import ModelError
-from tempprop.families import FAMILIES
+from tempprop.families import FAMILIES, Family
 from tempprop.model_files import (
     MODEL_INDEX,
     PICKLE_SUFFIXES,
@@ -51,13 +51,6 @@ SINGLE_FILE_FAMILIES = {
     "z-image-turbo": "ZImagePipeline",
 }
 """The names that diffusers infers for checkpoint files, and their pipelines."""
-
-
-FLOW_FAMILIES = ("StableDiffusion3Pipeline", "FluxPipeline", "ZImagePipeline")
-"""Pipelines of models that predict a flow."""
-
-SHIFTING_FAMILIES = ("FluxPipeline", "ZImagePipeline")
-"""Pipelines that hand their scheduler sigmas, and a shift `mu` that follows from the size."""
 
 
 @dataclass(frozen=True)
@@ -326,10 +319,11 @@ def _replace_scheduler(current: Any, wanted: SchedulerConfig) -> Any:
 
 def _check_fit(family: str, scheduler: Any) -> None:
     """Refuse a scheduler that misreads the model, or that the pipeline cannot drive."""
+    row = FAMILIES[family]
     reason = (
-        _flow_mismatch(family, scheduler)
-        or _schedule_mismatch(family, scheduler)
-        or _noise_mismatch(family, scheduler)
+        _flow_mismatch(row, scheduler)
+        or _schedule_mismatch(row, scheduler)
+        or _noise_mismatch(row, scheduler)
     )
     if reason is not None:
         raise ModelError(
@@ -337,24 +331,24 @@ def _check_fit(family: str, scheduler: Any) -> None:
         )
 
 
-def _flow_mismatch(family: str, scheduler: Any) -> str | None:
-    if family in FLOW_FAMILIES and prediction_type(scheduler) != FLOW:
+def _flow_mismatch(family: Family, scheduler: Any) -> str | None:
+    if family.predicts_flow and prediction_type(scheduler) != FLOW:
         return (
             "the model predicts a flow. Take FlowMatchEulerDiscreteScheduler, or set "
             "prediction_type: flow_prediction and use_flow_sigmas: true in scheduler.options"
         )
     # Pipelines of diffusion models scale the first noise by it.
-    if family not in FLOW_FAMILIES and not hasattr(scheduler, "init_noise_sigma"):
+    if not family.predicts_flow and not hasattr(scheduler, "init_noise_sigma"):
         return "it is made for models that predict a flow. Take one that is made for diffusion"
     return None
 
 
-def _schedule_mismatch(family: str, scheduler: Any) -> str | None:
+def _schedule_mismatch(family: Family, scheduler: Any) -> str | None:
     accepted = inspect.signature(scheduler.set_timesteps).parameters
-    if family not in SHIFTING_FAMILIES or {"mu", "sigmas"} <= set(accepted):
+    if not family.shifts_schedule or {"mu", "sigmas"} <= set(accepted):
         return None
     # Flux spares those solvers the sigmas that make sigmas of a flow themselves.
-    if family != "FluxPipeline" or "mu" not in accepted:
+    if family.pipeline_class != "FluxPipeline" or "mu" not in accepted:
         return (
             "the pipeline hands over the shift and the sigmas of its schedule, and it takes none. "
             "Take FlowMatchEulerDiscreteScheduler"
@@ -367,14 +361,14 @@ def _schedule_mismatch(family: str, scheduler: Any) -> str | None:
     return None
 
 
-def _noise_mismatch(family: str, scheduler: Any) -> str | None:
+def _noise_mismatch(family: Family, scheduler: Any) -> str | None:
     options = scheduler.config
     stochastic = {
         "stochastic_sampling: false": options.get("stochastic_sampling"),
         "algorithm_type: dpmsolver++": str(options.get("algorithm_type")).startswith("sde-"),
     }
     for remedy, is_set in stochastic.items():
-        if is_set and family in FLOW_FAMILIES:
+        if is_set and not family.step_generator:
             return (
                 "it adds noise in every step, and the pipeline gives it no generator to draw that "
                 f"noise by the clip's seed. Set {remedy} in scheduler.options"
