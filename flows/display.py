@@ -78,7 +78,7 @@ class PlainDisplay:
 
 
 class LiveDisplay:
-    """A bar that counts clips, with the frames rendered and the time left.
+    """A bar that counts clips, with the frames rendered, their rate and the time left.
 
     Args:
         progress: The bar of `progress_bar`, already on the screen.

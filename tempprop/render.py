@@ -138,8 +138,7 @@ def render_clips(
 
     Raises:
         ValueError: The clips cannot share a batch.
-        ModelError: The model cannot render this size, lead away from a negative prompt, or couple
-            low frequencies alone.
+        ModelError: The model cannot render this size, or lead away from a negative prompt.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -204,7 +203,10 @@ def _render_batch(
         _run_chain(run, states.get(run.spec.clip_id), layout, camera)
         for run, camera in zip(batch, cameras, strict=True)
     ]
-    noise = [_run_noise(run, chain, layout) for run, chain in zip(batch, chains, strict=True)]
+    noise = [
+        _run_noise(run, chain, layout, ending)
+        for run, chain, ending in zip(batch, chains, endings, strict=True)
+    ]
     segments = list(_segments(batch, states, layout, cameras, endings, model.device))
     started = time.perf_counter()
     last_step = started
@@ -285,24 +287,25 @@ def _run_chain(
     )
 
 
-def _run_noise(run: _Run, chain: torch.Tensor, layout: LatentLayout) -> torch.Tensor:
+def _run_noise(
+    run: _Run, chain: torch.Tensor, layout: LatentLayout, endings: list[Matrix] | None
+) -> torch.Tensor:
     """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
     spec = run.spec
     if not spec.loop:
         return chain
     place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
-    if spec.motion == Motion():
+    if endings is None:
         return looped_noise(chain, *place)
     scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
     frames = range(run.first_frame, run.first_frame + run.num_frames)
-    behind = [ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames]
-    ahead = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
+    behind = (ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames)
     return looped_noise(
         chain,
         *place,
         [
-            (in_latent_pixels(one, scale), inverse(in_latent_pixels(other, scale)))
-            for one, other in zip(behind, ahead, strict=True)
+            (in_latent_pixels(way, scale), inverse(ending))
+            for way, ending in zip(behind, endings, strict=True)
         ],
     )
 
