@@ -66,6 +66,9 @@ class Segment:
         carry: What the frames before left behind; None for a segment that begins with frame 0.
         layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
         views: How each of the frames sees those before it; None for a camera that stands still.
+        held: Gives, for the number of a step, the clean estimate that the first of the frames is
+            held to, whatever the model says; None for a frame that is free. A latent of a picture
+            makes this frame the picture; what a carry says of a frame makes it once more.
     """
 
     clip_id: str
@@ -75,6 +78,7 @@ class Segment:
     carry: Carry | None
     layout: LatentLayout | None = None
     views: Sequence[View] | None = None
+    held: Callable[[int], torch.Tensor] | None = None
 
 
 def strength_at(settings: ClipSettings, step: int, num_steps: int) -> float:
@@ -233,6 +237,7 @@ def couple_frames(
     layout: LatentLayout | None = None,
     views: Sequence[View] | None = None,
     first_frame: int = 0,
+    held: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, CoupledEstimates]:
     """Scan along the frames of a segment at one step.
 
@@ -245,6 +250,7 @@ def couple_frames(
         layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
         views: How each frame sees those before it; None for a camera that stands still.
         first_frame: Number of the first of the frames in the clip.
+        held: What the first of the frames is held to, shape of one latent; None for a free one.
 
     Returns:
         The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
@@ -253,7 +259,9 @@ def couple_frames(
     numbers = range(first_frame, first_frame + len(clean))
     for number, frame, view in zip(numbers, clean, views or repeat(None, len(clean)), strict=True):
         latent = frame
-        if before is not None:
+        if held is not None and number == first_frame:
+            latent = held
+        elif before is not None:
             end = ending_weight(settings, number)
             latent = couple_frame(frame, before, strength, settings, layout, view, end)
         before = CoupledEstimates(latent, latent if before is None else before.anchor)
@@ -360,6 +368,7 @@ class Coupling:
             settings, rows = segment.settings, segment.rows
             strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
+            held = segment.held(self._step) if segment.held is not None else None
             coupled, after = couple_frames(
                 clean[rows],
                 before,
@@ -368,17 +377,20 @@ class Coupling:
                 segment.layout,
                 segment.views,
                 segment.first_frame,
+                held,
             )
             carry.append(after)
-            if strength == 0 and settings.color_coherence == 0:
+            couples = strength > 0 or settings.color_coherence > 0
+            first = rows.start + (1 if before is None and held is None else 0)
+            last = rows.stop if couples else rows.start + (1 if held is not None else 0)
+            if first >= last:
                 continue
-            free = rows.start + (1 if before is None else 0)
-            bound = slice(free, rows.stop)
+            bound = slice(first, last)
             new_sample, new_output = couple_step(
                 noisy[bound],
                 estimate[bound],
                 clean[bound],
-                coupled[free - rows.start :],
+                coupled[first - rows.start : last - rows.start],
                 level,
                 predicts,
                 # A moved probe would be thrown away, and the coupling with it.

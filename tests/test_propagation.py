@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import replace
 
 import diffusers
 import pytest
@@ -242,6 +243,40 @@ def test_chunks_equal_the_whole_at_the_scheduler(name, keeps):
     untouched, _ = _run(make(), sample, outputs, [Segment("a", _settings(), 0, slice(0, 6), None)])
     assert torch.equal(whole[0], untouched[0])
     assert not torch.allclose(whole[1:], untouched[1:], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("keeps", ["noise", "sample"])
+def test_a_frame_that_is_held_to_a_latent_ends_as_this_latent(name, keeps):
+    torch.manual_seed(0)
+    sample, outputs, picture = (
+        torch.randn(3, 4, 8, 8),
+        torch.randn(5, 3, 4, 8, 8),
+        torch.ones(4, 8, 8),
+    )
+    options = {"set_alpha_to_one": True} if name == "DDIMScheduler" else {}
+    segment = Segment(
+        "a", _settings(propagation_keeps=keeps), 0, slice(0, 3), None, held=lambda _: picture
+    )
+    scheduler = getattr(diffusers, name)(**SCHEDULERS[name] | options)
+    held, carries = _run(scheduler, sample, outputs, [segment])
+    assert torch.allclose(held[0], picture, atol=1e-3)
+    assert all(torch.equal(step.anchor, picture) for step in carries[0])
+    free, _ = _run(scheduler, sample, outputs, [replace(segment, held=None)])
+    assert torch.equal(held[1:], free[1:])
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("keeps", ["noise", "sample"])
+def test_a_frame_that_is_held_to_its_own_carry_is_made_once_more(name, keeps):
+    torch.manual_seed(0)
+    sample, outputs = torch.randn(3, 4, 8, 8), torch.randn(5, 3, 4, 8, 8)
+    strong = _settings(propagation_strength=0.9, color_coherence=0.3, propagation_keeps=keeps)
+    scheduler = getattr(diffusers, name)(**SCHEDULERS[name])
+    whole, carries = _run(scheduler, sample, outputs, [Segment("a", strong, 0, slice(0, 3), None)])
+    again = Segment("a", strong, 2, slice(0, 1), None, held=lambda step: carries[0][step].previous)
+    repeated, _ = _run(scheduler, sample[2:], outputs[:, 2:], [again])
+    assert torch.allclose(repeated[0], whole[2], atol=1e-5)
 
 
 def test_coupling_stops_at_the_border_between_clips():
