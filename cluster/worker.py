@@ -184,6 +184,7 @@ class RenderWorker:
             clip_id=spec.clip_id,
             spec=spec,
             model=clip.identity,
+            init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             dtype=self._config.dtype,
             versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
@@ -221,6 +222,7 @@ class RenderWorker:
                 frames_per_batch=frames_per_batch,
                 encoder=encoder,
                 on_step=on_step,
+                picture_digests=_picture_digests(clip),
             ):
                 timer.add(chunk)
                 meter.add(chunk.frames)
@@ -305,6 +307,11 @@ def error_kind(error: BaseException) -> ErrorKind:
     if "CUDA error" in str(error):
         return "poisoned process"
     return "unknown"
+
+
+def _picture_digests(clip: PlannedClip) -> dict[str, str]:
+    digest = clip.init_image_sha256
+    return {} if digest is None else {clip.spec.clip_id: digest}
 
 
 @contextmanager

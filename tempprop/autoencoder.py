@@ -45,11 +45,12 @@ def encode_pictures(pipeline: Any, pictures: torch.Tensor) -> torch.Tensor:
 def _in_float32(vae: Any) -> Iterator[None]:
     """Widen the weights for a while; narrowing them gives back the same ones, to the bit."""
     dtype = vae.dtype
-    vae.to(torch.float32)
+    # The `to` of diffusers warns of parts that are to stay in float32 even where there are none.
+    torch.nn.Module.to(vae, torch.float32)
     try:
         yield
     finally:
-        vae.to(dtype)
+        torch.nn.Module.to(vae, dtype)
 
 
 def _mode(encoded: Any) -> torch.Tensor:

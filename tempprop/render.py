@@ -1,13 +1,15 @@
 """Clips in, frames out."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from tempprop.autoencoder import encode_pictures
 from tempprop.errors import RenderError
 from tempprop.families import (
     LatentLayout,
@@ -16,6 +18,7 @@ from tempprop.families import (
     is_guided,
     latent_layout,
 )
+from tempprop.init_image import load_picture
 from tempprop.motion import (
     CameraMaps,
     Matrix,
@@ -39,6 +42,8 @@ from tempprop.propagation import Carry, Segment, locate, propagate
 from tempprop.spec import ClipSpec, Motion
 
 Frames = npt.NDArray[np.uint8]
+
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ def render_clip(
 
     Raises:
         ModelError: The model cannot render this size.
+        PictureError: The picture that the clip starts from cannot be used.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -119,6 +125,7 @@ def render_clips(
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
     on_step: Callable[[int, int], None] | None = None,
+    picture_digests: Mapping[str, str] = NO_DIGESTS,
 ) -> Iterator[FrameChunk]:
     """Render clips, batch by batch.
 
@@ -132,6 +139,8 @@ def render_clips(
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         on_step: Called before each step with (frame-steps done, frame-steps in all), where one
             frame-step is one denoising step of one frame; may raise to stop.
+        picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
+            from; without one it starts from whatever lies at `init_image`.
 
     Yields:
         The frames in order, as soon as they are decoded.
@@ -139,6 +148,7 @@ def render_clips(
     Raises:
         ValueError: The clips cannot share a batch.
         ModelError: The model cannot render this size, or lead away from a negative prompt.
+        PictureError: A picture that a clip starts from cannot be used, or is another one.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -158,7 +168,7 @@ def render_clips(
             if on_step is not None:
                 on_step(done * num_steps + step * frames_in_batch, total * num_steps)
 
-        yield from _render_batch(model, encode, batch, states, report)
+        yield from _render_batch(model, encode, batch, states, report, picture_digests)
         done += frames_in_batch
 
 
@@ -192,6 +202,7 @@ def _render_batch(
     batch: Sequence[_Run],
     states: dict[str, _ClipState],
     on_step: Callable[[int, int], None],
+    picture_digests: Mapping[str, str],
 ) -> Iterator[FrameChunk]:
     """Denoise and decode one batch, and move `states` on to the end of it."""
     spec = batch[0].spec
@@ -207,7 +218,8 @@ def _render_batch(
         _run_noise(run, chain, layout, ending)
         for run, chain, ending in zip(batch, chains, endings, strict=True)
     ]
-    segments = list(_segments(batch, states, layout, cameras, endings, model.device))
+    pictures = [_run_picture(model, run, layout, picture_digests) for run in batch]
+    segments = list(_segments(batch, states, layout, cameras, endings, pictures, model.device))
     started = time.perf_counter()
     last_step = started
 
@@ -310,16 +322,36 @@ def _run_noise(
     )
 
 
+def _run_picture(
+    model: LoadedModel, run: _Run, layout: LatentLayout, digests: Mapping[str, str]
+) -> torch.Tensor | None:
+    """Encode the picture that frame 0 is, as the scheduler sees it; None where there is none.
+
+    It is needed in the clip's first batch only: what is coupled to it later is in the carry.
+    """
+    spec = run.spec
+    if spec.init_image is None or run.first_frame > 0:
+        return None
+    digest = digests.get(spec.clip_id)
+    picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
+    return layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
+
+
+def _held_to(picture: torch.Tensor | None) -> Callable[[int], torch.Tensor] | None:
+    return None if picture is None else lambda _: picture
+
+
 def _segments(
     batch: Sequence[_Run],
     states: dict[str, _ClipState],
     layout: LatentLayout,
     cameras: Sequence[list[CameraMaps] | None],
     endings: Sequence[list[Matrix] | None],
+    pictures: Sequence[torch.Tensor | None],
     device: torch.device,
 ) -> Iterator[Segment]:
     row = 0
-    for run, camera, ending in zip(batch, cameras, endings, strict=True):
+    for run, camera, ending, picture in zip(batch, cameras, endings, pictures, strict=True):
         state = states.get(run.spec.clip_id)
         yield Segment(
             clip_id=run.spec.clip_id,
@@ -329,6 +361,7 @@ def _segments(
             carry=state.carry if state is not None else None,
             layout=layout,
             views=views(camera, layout.shape[1:], device, ending) if camera is not None else None,
+            held=_held_to(picture),
         )
         row += run.num_frames
 

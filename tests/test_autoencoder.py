@@ -4,7 +4,7 @@ import functools
 
 import pytest
 import torch
-from rendering import clip_spec, loaded
+from rendering import autoencoder_mode, clip_spec, loaded
 from tiny_pipelines import FAMILIES, stable_diffusion_xl
 
 from tempprop.autoencoder import encode_pictures
@@ -43,15 +43,7 @@ def decoded_latents(pipeline, clean):
         patch.setattr(scheduler, "step", end_there)
         patch.setattr(pipeline.vae, "decode", note)
         list(render_clips(loaded(pipeline), [spec]))
-    return decoded[0][:, :, 0] if decoded[0].ndim == 5 else decoded[0]
-
-
-def mode(pipeline, picture):
-    signal = 2 * picture - 1
-    if type(pipeline.vae).__name__ == "AutoencoderKLQwenImage":
-        return pipeline.vae.encode(signal[:, :, None]).latent_dist.mode()[:, :, 0]
-    encoded = pipeline.vae.encode(signal)
-    return encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mode()
+    return decoded[0]
 
 
 def with_statistics():
@@ -73,7 +65,8 @@ BUILDERS = [
 def test_what_was_encoded_is_what_the_pipeline_decodes(build):
     pipeline, picture = build(), pictures()
     with torch.no_grad():
-        clean, expected = encode_pictures(pipeline, picture), mode(pipeline, picture)
+        clean = encode_pictures(pipeline, picture)
+        expected = autoencoder_mode(pipeline.vae, picture)
         seen = decoded_latents(pipeline, clean)
     assert clean.shape[1:] == latent_layout(pipeline, HEIGHT, WIDTH).shape
     assert expected.std() > 1e-3
@@ -98,7 +91,7 @@ def test_half_precision_is_widened_for_a_while(dtype):
     pipeline.vae.to(dtype)
     weights = {name: value.clone() for name, value in pipeline.vae.state_dict().items()}
     with torch.no_grad():
-        overflows = not torch.isfinite(mode(pipeline, picture.to(dtype))).all()
+        overflows = not torch.isfinite(autoencoder_mode(pipeline.vae, picture.to(dtype))).all()
     assert overflows == (dtype == torch.float16)
     latents = encode_pictures(pipeline, picture)
     assert latents.dtype == torch.float32
