@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -212,9 +212,9 @@ class RenderWorker:
             model, encoder = self._model_of(clip)
             self._warn_of_unknown_words(clip.spec)
 
-            def on_step(done: int, total: int) -> None:
+            def on_step(shares: Mapping[str, float]) -> None:
                 self._refuse_if_stopping(clip.spec)
-                self._progress[clip.spec.clip_id] = done / total
+                self._progress.update(shares)
 
             for chunk in render_clips(
                 model,

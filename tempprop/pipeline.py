@@ -109,8 +109,6 @@ def load_pipeline(
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     pipeline.to(target)
     pipeline.set_progress_bar_config(disable=True)
-    # Decoding a whole batch at once needs many times the memory of denoising it.
-    pipeline.vae.enable_slicing()
     return LoadedModel(pipeline, identity, target, eta)
 
 

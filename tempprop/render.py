@@ -1,16 +1,19 @@
 """Clips in, frames out."""
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
+from functools import partial
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from tempprop.autoencoder import encode_pictures
-from tempprop.errors import RenderError
+from tempprop.checkpoint import ClipState
+from tempprop.decoding import decoded, undecoded
 from tempprop.families import (
     LatentLayout,
     family_of,
@@ -19,6 +22,7 @@ from tempprop.families import (
     latent_layout,
 )
 from tempprop.init_image import load_picture
+from tempprop.memory import halved_when_out_of_memory
 from tempprop.motion import (
     CameraMaps,
     Matrix,
@@ -38,12 +42,12 @@ from tempprop.noise import (
 from tempprop.pipeline import LoadedModel
 from tempprop.prompt_travel import frame_embeddings
 from tempprop.prompts import Embeddings, PromptEncoder, batch_embeddings, prompt_encoder
-from tempprop.propagation import Carry, Segment, locate, propagate
+from tempprop.propagation import Segment, propagate
 from tempprop.spec import ClipSpec, Motion
 
 Frames = npt.NDArray[np.uint8]
 
-NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
+logger = logging.getLogger("tempprop.render")
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,11 @@ class FrameChunk:
         first_frame: Number of the first of the frames, from 0.
         frames: Shape `(frames, height, width, 3)`, RGB, 0 to 255.
         denoise_seconds: Share of the batch's denoising time.
-        decode_seconds: Share of the batch's decoding time.
+        decode_seconds: Share of the time of decoding.
+        frames_per_batch: Frames that are denoised together: fewer than asked for where memory ran
+            out.
+        state: What the rest of the clip can go on from, see `tempprop.checkpoint`; None for frames
+            in the middle of a batch, and at the end of the clip.
     """
 
     clip_id: str
@@ -63,23 +71,55 @@ class FrameChunk:
     frames: Frames
     denoise_seconds: float
     decode_seconds: float
+    frames_per_batch: int
+    state: ClipState | None
+
+
+@dataclass
+class _Clip:
+    """A clip that is being rendered, and how far it is."""
+
+    spec: ClipSpec
+    state: ClipState | None
+
+    @property
+    def next_frame(self) -> int:
+        return self.state.next_frame if self.state is not None else 0
+
+    @property
+    def frames_left(self) -> int:
+        return self.spec.num_frames - self.next_frame
 
 
 @dataclass(frozen=True)
 class _Run:
-    """Frames of one clip that go into one batch."""
+    """Frames of one clip that go into one batch, and what the frames before them left behind."""
 
     spec: ClipSpec
     first_frame: int
     num_frames: int
+    state: ClipState | None
+
+    @property
+    def end(self) -> int:
+        return self.first_frame + self.num_frames
 
 
 @dataclass(frozen=True)
-class _ClipState:
-    """What the frames that are done leave to the next batch of the same clip."""
+class _Denoised:
+    """A batch that is ready to be decoded.
 
-    noise: torch.Tensor
-    carry: Carry
+    Attributes:
+        runs: What it is made of, in order.
+        latents: What the pipeline hands to its autoencoder, the frames of the runs in order.
+        states: What each of the runs leaves behind.
+        seconds: Time of denoising.
+    """
+
+    runs: Sequence[_Run]
+    latents: torch.Tensor
+    states: Sequence[ClipState]
+    seconds: float
 
 
 def batch_key(spec: ClipSpec) -> tuple[object, ...]:
@@ -120,12 +160,14 @@ def render_clip(
 
 def render_clips(
     model: LoadedModel,
-    specs: Sequence[ClipSpec],
+    specs: Iterable[ClipSpec],
     *,
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
-    on_step: Callable[[int, int], None] | None = None,
-    picture_digests: Mapping[str, str] = NO_DIGESTS,
+    states: Mapping[str, ClipState] | None = None,
+    picture_digests: Mapping[str, str] | None = None,
+    more: Callable[[], ClipSpec | None] | None = None,
+    on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Iterator[FrameChunk]:
     """Render clips, batch by batch.
 
@@ -135,12 +177,16 @@ def render_clips(
     Args:
         model: The loaded pipeline.
         specs: Clips that agree in `batch_key`.
-        frames_per_batch: Frames that are denoised together.
+        frames_per_batch: Frames that are denoised together. Where memory runs out, it is halved for
+            the rest of the clips.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
-        on_step: Called before each step with (frame-steps done, frame-steps in all), where one
-            frame-step is one denoising step of one frame; may raise to stop.
+        states: By clip_id, what clips that were begun elsewhere go on from.
         picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
             from; without one it starts from whatever lies at `init_image`.
+        more: Asked for another clip of the same `batch_key` whenever a batch has room for one;
+            gives None when there is none at the moment.
+        on_step: Called before each step with the share done, 0 to 1, of each clip of the batch;
+            may raise to stop.
 
     Yields:
         The frames in order, as soon as they are decoded.
@@ -150,103 +196,127 @@ def render_clips(
         ModelError: The model cannot render this size, or lead away from a negative prompt.
         PictureError: A picture that a clip starts from cannot be used, or is another one.
         NonFiniteLatentsError: A latent became NaN or infinite.
-        RenderError: A decoded picture is not finite.
+        RenderError: A decoded picture is not finite, or refused by a safety checker.
+        torch.OutOfMemoryError: Memory does not suffice for a single frame.
     """
-    if len({batch_key(spec) for spec in specs}) > 1:
-        raise ValueError("clips of one call must have the same model, size, steps and guidance")
-    total = sum(spec.num_frames for spec in specs)
-    states: dict[str, _ClipState] = {}
+    known = states or {}
+    clips = [_Clip(spec, known.get(spec.clip_id)) for spec in specs]
     encode = encoder or prompt_encoder(model)
-    done = 0
 
-    for batch in _batches(specs, frames_per_batch, _may_share_batches(model)):
-        frames_in_batch = sum(run.num_frames for run in batch)
+    def fill() -> None:
+        if more is not None and _may_share_batches(model):
+            while sum(clip.frames_left for clip in clips) < frames_per_batch and (spec := more()):
+                clips.append(_Clip(spec, known.get(spec.clip_id)))
 
-        def report(
-            step: int, num_steps: int, done: int = done, frames_in_batch: int = frames_in_batch
-        ) -> None:
-            if on_step is not None:
-                on_step(done * num_steps + step * frames_in_batch, total * num_steps)
+    fill()
+    while clips:
+        if len({batch_key(clip.spec) for clip in clips}) > 1:
+            raise ValueError("clips of one call must agree in model, size, steps and guidance")
 
-        yield from _render_batch(model, encode, batch, states, report, picture_digests)
-        done += frames_in_batch
+        wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
+        work = partial(_denoise, model, encode, clips, picture_digests or {}, on_step)
+        batch, fitting = halved_when_out_of_memory(work, wanted)
+        if fitting < wanted:
+            frames_per_batch = fitting
+            logger.warning("memory ran out: going on with %d frames at a time", fitting)
+        for clip, state in zip(clips, batch.states, strict=False):
+            clip.state = state
+        clips = [clip for clip in clips if clip.frames_left]
+        yield from _decode(model, batch, frames_per_batch)
+        fill()
 
 
 def _may_share_batches(model: LoadedModel) -> bool:
     return family_of(model.pipeline).prompt_lengths != "apart"
 
 
-def _batches(
-    specs: Sequence[ClipSpec], frames_per_batch: int, shared: bool
-) -> Iterator[list[_Run]]:
-    """Cut the clips, one after the other, into batches of the given number of frames."""
+def _next_batch(model: LoadedModel, clips: Sequence[_Clip], frames_per_batch: int) -> list[_Run]:
+    """Take the next frames of the first clips, as many as fit."""
     batch: list[_Run] = []
     room = frames_per_batch
-    for spec in specs:
-        frame = 0
-        while frame < spec.num_frames:
-            run = _Run(spec, frame, min(room, spec.num_frames - frame))
-            batch.append(run)
-            frame += run.num_frames
-            room -= run.num_frames
-            if room == 0 or (frame == spec.num_frames and not shared):
-                yield batch
-                batch, room = [], frames_per_batch
-    if batch:
-        yield batch
+    for clip in clips if _may_share_batches(model) else clips[:1]:
+        num_frames = min(room, clip.frames_left)
+        if num_frames:
+            batch.append(_Run(clip.spec, clip.next_frame, num_frames, clip.state))
+            room -= num_frames
+    return batch
 
 
-def _render_batch(
+def _denoise(
     model: LoadedModel,
     encode: PromptEncoder,
-    batch: Sequence[_Run],
-    states: dict[str, _ClipState],
-    on_step: Callable[[int, int], None],
+    clips: Sequence[_Clip],
     picture_digests: Mapping[str, str],
-) -> Iterator[FrameChunk]:
-    """Denoise and decode one batch, and move `states` on to the end of it."""
+    on_step: Callable[[Mapping[str, float]], None] | None,
+    frames_per_batch: int,
+) -> _Denoised:
+    """Run the pipeline over the next batch, up to the latents that it would decode."""
+    batch = _next_batch(model, clips, frames_per_batch)
     spec = batch[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
     embeddings = [frame for run in batch for frame in _run_embeddings(model, encode, run)]
     cameras = [_run_camera(run, layout) for run in batch]
     endings = [_run_endings(run, layout) for run in batch]
-    chains = [
-        _run_chain(run, states.get(run.spec.clip_id), layout, camera)
-        for run, camera in zip(batch, cameras, strict=True)
-    ]
+    chains = [_run_chain(run, layout, camera) for run, camera in zip(batch, cameras, strict=True)]
     noise = [
         _run_noise(run, chain, layout, ending)
         for run, chain, ending in zip(batch, chains, endings, strict=True)
     ]
     pictures = [_run_picture(model, run, layout, picture_digests) for run in batch]
-    segments = list(_segments(batch, states, layout, cameras, endings, pictures, model.device))
+    segments = list(_segments(batch, layout, cameras, endings, pictures, model.device))
     started = time.perf_counter()
-    last_step = started
 
     def note_step(step: int, num_steps: int) -> None:
-        nonlocal last_step
-        on_step(step, num_steps)
-        last_step = time.perf_counter()
+        if on_step is not None:
+            on_step({run.spec.clip_id: _share_done(run, step / num_steps) for run in batch})
 
-    with propagate(model.pipeline.scheduler, segments, note_step) as coupling:
-        images = _call_pipeline(model, batch, embeddings, layout, torch.cat(noise))
-    # The last step's own arithmetic, after note_step, is negligible beside the model's.
-    denoise_seconds, decode_seconds = last_step - started, time.perf_counter() - last_step
+    with (
+        undecoded(model.pipeline) as latents,
+        propagate(model.pipeline.scheduler, segments, note_step) as coupling,
+    ):
+        _call_pipeline(model, batch, embeddings, layout, torch.cat(noise))
+    states = [
+        ClipState(run.end, chain[-1], carry)
+        for run, chain, carry in zip(batch, chains, coupling.carries, strict=True)
+    ]
+    return _Denoised(batch, torch.cat(latents), states, time.perf_counter() - started)
 
-    _refuse_non_finite_pictures(images, segments)
-    frames = to_uint8(images)
-    for run, chain, segment, carry in zip(batch, chains, segments, coupling.carries, strict=True):
-        states[run.spec.clip_id] = _ClipState(chain[-1], carry)
-        if run.first_frame + run.num_frames == run.spec.num_frames:
-            del states[run.spec.clip_id]
-        share = run.num_frames / len(frames)
-        yield FrameChunk(
-            run.spec.clip_id,
-            run.first_frame,
-            frames[segment.rows],
-            denoise_seconds * share,
-            decode_seconds * share,
-        )
+
+def _share_done(run: _Run, share_of_steps: float) -> float:
+    return (run.first_frame + run.num_frames * share_of_steps) / run.spec.num_frames
+
+
+def _decode(model: LoadedModel, batch: _Denoised, frames_per_batch: int) -> Iterator[FrameChunk]:
+    """Decode a batch a few frames at a time, and cut what comes at the borders of its clips."""
+    places = [
+        (run, frame, state if frame == run.end - 1 < run.spec.num_frames - 1 else None)
+        for run, state in zip(batch.runs, batch.states, strict=True)
+        for frame in range(run.first_frame, run.end)
+    ]
+
+    def name_of(row: int) -> str:
+        run, frame, _ = places[row]
+        return f"clip {run.spec.clip_id!r}: frame {frame}"
+
+    row = 0
+    started = time.perf_counter()
+    for pictures in decoded(model.pipeline, batch.latents, name_of):
+        frames = to_uint8(pictures)
+        seconds_a_frame = (time.perf_counter() - started) / len(frames)
+        here = places[row : row + len(frames)]
+        for run, group in groupby(range(len(frames)), key=lambda index: here[index][0]):
+            rows = list(group)
+            yield FrameChunk(
+                clip_id=run.spec.clip_id,
+                first_frame=here[rows[0]][1],
+                frames=frames[rows[0] : rows[-1] + 1],
+                denoise_seconds=batch.seconds / len(places) * len(rows),
+                decode_seconds=seconds_a_frame * len(rows),
+                frames_per_batch=frames_per_batch,
+                state=here[rows[-1]][2],
+            )
+        row += len(frames)
+        started = time.perf_counter()
 
 
 def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
@@ -283,9 +353,7 @@ def _run_endings(run: _Run, layout: LatentLayout) -> list[Matrix] | None:
     return [in_latent_pixels(matrix, scale) for matrix in maps]
 
 
-def _run_chain(
-    run: _Run, state: _ClipState | None, layout: LatentLayout, camera: list[CameraMaps] | None
-) -> torch.Tensor:
+def _run_chain(run: _Run, layout: LatentLayout, camera: list[CameraMaps] | None) -> torch.Tensor:
     """Draw the noise that goes on from frame to frame."""
     spec, place = run.spec, (run.first_frame, run.num_frames)
     rho = spec.noise_correlation
@@ -294,7 +362,7 @@ def _run_chain(
         *place,
         layout.shape,
         chain_correlations(rho, *place, spec.num_frames) if spec.loop else rho,
-        state.noise if state is not None else None,
+        run.state.noise if run.state is not None else None,
         [frame.from_previous for frame in camera] if camera is not None else None,
     )
 
@@ -327,7 +395,7 @@ def _run_picture(
 ) -> torch.Tensor | None:
     """Encode the picture that frame 0 is, as the scheduler sees it; None where there is none.
 
-    It is needed in the clip's first batch only: what is coupled to it later is in the carry.
+    It is needed in the clip's first batch only: what the later ones are coupled to is in the carry.
     """
     spec = run.spec
     if spec.init_image is None or run.first_frame > 0:
@@ -343,7 +411,6 @@ def _held_to(picture: torch.Tensor | None) -> Callable[[int], torch.Tensor] | No
 
 def _segments(
     batch: Sequence[_Run],
-    states: dict[str, _ClipState],
     layout: LatentLayout,
     cameras: Sequence[list[CameraMaps] | None],
     endings: Sequence[list[Matrix] | None],
@@ -352,13 +419,12 @@ def _segments(
 ) -> Iterator[Segment]:
     row = 0
     for run, camera, ending, picture in zip(batch, cameras, endings, pictures, strict=True):
-        state = states.get(run.spec.clip_id)
         yield Segment(
             clip_id=run.spec.clip_id,
             settings=run.spec,
             first_frame=run.first_frame,
             rows=slice(row, row + run.num_frames),
-            carry=state.carry if state is not None else None,
+            carry=run.state.carry if run.state is not None else None,
             layout=layout,
             views=views(camera, layout.shape[1:], device, ending) if camera is not None else None,
             held=_held_to(picture),
@@ -372,14 +438,10 @@ def _call_pipeline(
     embeddings: Sequence[Embeddings],
     layout: LatentLayout,
     noise: torch.Tensor,
-) -> torch.Tensor:
-    """Run the pipeline as a caller of diffusers would.
-
-    Returns:
-        Decoded pictures, shape `(frames, 3, height, width)`, `[0, 1]`.
-    """
+) -> None:
+    """Run the pipeline as a caller of diffusers would."""
     spec, family = batch[0].spec, family_of(model.pipeline)
-    images: torch.Tensor = model.pipeline(
+    model.pipeline(
         **batch_embeddings(family, embeddings),
         latents=layout.pack(noise.to(model.device, layout.dtype)),
         generator=[
@@ -392,23 +454,11 @@ def _call_pipeline(
         output_type="pt",
         **({} if model.eta is None else {"eta": model.eta}),
         **family.options,
-    ).images
-    return images
-
-
-def _refuse_non_finite_pictures(images: torch.Tensor, segments: Sequence[Segment]) -> None:
-    """Stop at pictures that are not finite, which would be encoded as black frames."""
-    finite = torch.isfinite(images).flatten(1).all(dim=1)
-    if not finite.all():
-        segment, frame = locate(segments, int((~finite).nonzero()[0]))
-        raise RenderError(
-            f"clip {segment.clip_id!r}: frame {frame} decodes to values that are not finite. "
-            "Some autoencoders overflow in half precision: try dtype float32 or bfloat16"
-        )
+    )
 
 
 def to_uint8(images: torch.Tensor) -> Frames:
-    """Round decoded pictures to eight bits.
+    """Round decoded pictures to eight bits, before they leave the GPU.
 
     Args:
         images: Shape `(frames, 3, height, width)`, `[0, 1]`.

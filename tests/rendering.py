@@ -1,5 +1,6 @@
 """Clips of tiny pipelines: how a test asks for them and compares them."""
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def render(
     model: LoadedModel, *specs: ClipSpec, frames_per_batch: int = 16, **options: Any
 ) -> dict[str, Frames]:
     """Render; returns the frames of each clip by its id."""
-    clips: dict[str, list[Frames]] = {spec.clip_id: [] for spec in specs}
+    clips: dict[str, list[Frames]] = defaultdict(list)
     for chunk in render_clips(model, specs, frames_per_batch=frames_per_batch, **options):
         assert chunk.first_frame == sum(len(frames) for frames in clips[chunk.clip_id])
         clips[chunk.clip_id].append(chunk.frames)

@@ -115,21 +115,43 @@ def test_seed_and_prompt_matter(model):
         assert not np.array_equal(render(model, clip_spec(**change))["clip"], base)
 
 
-def test_progress_counts_every_step_of_every_frame(model):
+def test_progress_is_the_share_done_of_each_clip(model):
     seen = []
-    specs = [clip_spec("a"), clip_spec("b", num_frames=2)]
     render(
-        model,
-        *specs,
-        frames_per_batch=4,
-        on_step=lambda done, total: seen.append((done, total)),
+        model, clip_spec("a"), clip_spec("b", num_frames=2), frames_per_batch=4, on_step=seen.append
     )
-    assert {total for _, total in seen} == {7 * 3}
-    assert [done for done, _ in seen] == [0, 4, 8, 12, 15, 18]
+    assert [shares.get("a") for shares in seen[:3]] == [
+        0,
+        pytest.approx(4 / 15),
+        pytest.approx(8 / 15),
+    ]
+    assert [shares.get("a") for shares in seen[3:]] == pytest.approx([12 / 15, 13 / 15, 14 / 15])
+    assert all("b" not in shares for shares in seen[:3])
+    assert [shares["b"] for shares in seen[3:]] == pytest.approx([0, 1 / 3, 2 / 3])
+
+
+def test_clips_fill_the_room_that_others_leave(model):
+    """A clip that comes late joins the batch in which there is room, and is not changed by it."""
+    late = [clip_spec("late", **STRONG, seed=3), clip_spec("latest", num_frames=2)]
+    waiting = iter(late)
+    seen = []
+    together = render(
+        model,
+        clip_spec("first", **STRONG),
+        frames_per_batch=4,
+        more=lambda: next(waiting, None),
+        on_step=lambda shares: seen.append(tuple(shares)),
+    )
+    assert seen[::3] == [("first",), ("first", "late"), ("late", "latest")]
+    for spec in late:
+        assert (
+            largest_difference(together[spec.clip_id], render(model, spec)[spec.clip_id])
+            <= ROUNDING
+        )
 
 
 def test_clips_that_cannot_share_a_batch_are_refused(model):
-    with pytest.raises(ValueError, match="same model, size"):
+    with pytest.raises(ValueError, match="agree in model, size"):
         render(model, clip_spec("a"), clip_spec("b", num_inference_steps=4))
 
 

@@ -55,15 +55,16 @@ def paint(path, seed):
 @contextmanager
 def decoded_latents(model):
     """Note what a pipeline hands to its autoencoder."""
-    decoded, decode = [], model.pipeline.vae.decode
+    decoded, autoencoder = [], type(model.pipeline.vae)
+    decode = autoencoder.decode
 
     @functools.wraps(decode)
-    def note(latents, *args, **kwargs):
+    def note(self, latents, *args, **kwargs):
         decoded.append(latents)
-        return decode(latents, *args, **kwargs)
+        return decode(self, latents, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.pipeline.vae, "decode", note)
+        patch.setattr(autoencoder, "decode", note)
         yield decoded
 
 

@@ -1,0 +1,49 @@
+"""What to do when memory runs out: the same with fewer frames at a time."""
+
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on the GPU or beside it."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    # PyTorch has a class of its own for the GPU alone.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def halved_when_out_of_memory(work: Callable[[int], Result], size: int) -> tuple[Result, int]:
+    """Do something with as many frames at a time as memory allows.
+
+    Args:
+        work: Takes the number of frames to do at once.
+        size: How many to begin with, at least 1.
+
+    Returns:
+        What the work gave, and the size at which it did: half, a quarter and so on, if need be.
+
+    Raises:
+        torch.OutOfMemoryError: Memory does not suffice for one frame; or another error that
+            `is_out_of_memory` knows.
+    """
+    while True:
+        try:
+            return work(size), size
+        except Exception as error:
+            if size == 1 or not is_out_of_memory(error):
+                raise
+        # Outside of the handler, whose traceback holds on to the tensors of the attempt.
+        release_memory()
+        size //= 2
+
+
+def release_memory() -> None:
+    """Give the GPU's memory back that nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
