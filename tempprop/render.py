@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -71,6 +71,14 @@ class FrameChunk:
     decode_seconds: float
     frames_per_batch: int
     state: ClipState | None
+
+    def from_frame(self, index: int) -> "FrameChunk":
+        """Leave out the first so many frames."""
+        return (
+            replace(self, first_frame=self.first_frame + index, frames=self.frames[index:])
+            if index
+            else self
+        )
 
 
 @dataclass

@@ -234,7 +234,8 @@ class RenderConfig(Frozen):
         scheduler: Replaces the checkpoint's scheduler.
         allow_pickle: Also load weights that are not safetensors. Such files can run any code:
             only for checkpoints whose author you trust.
-        frames_per_batch: Frames that are denoised together; more is faster and takes more memory.
+        frames_per_batch: Frames that are denoised together, of one clip or of several: `auto` takes
+            what is fastest and fits into memory, measured once a model and size.
         seed: Seed of the clips that name none; None derives one from the clip_id.
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
@@ -247,7 +248,7 @@ class RenderConfig(Frozen):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     scheduler: SchedulerConfig | None = None
     allow_pickle: bool = False
-    frames_per_batch: int = Field(default=16, ge=1)
+    frames_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
@@ -323,6 +324,8 @@ class ClipResult(Frozen):
         media: The file.
         quality: Temporal figures of the clip, see `tempprop.quality`.
         seconds: Time spent.
+        frames_per_batch: Frames that were denoised together: fewer than the configuration says
+            where memory ran out.
         hardware: Host name, device and so on.
         attempts: How many it took, 1 for the first.
         run_id: The run that rendered it.
@@ -341,6 +344,7 @@ class ClipResult(Frozen):
     media: Media
     quality: Mapping[str, float]
     seconds: StageSeconds
+    frames_per_batch: int
     hardware: Mapping[str, str]
     attempts: int
     run_id: str

@@ -55,6 +55,7 @@ def result_of(clip_id: str, take: str = "", run_id: str = "night-1", minute: int
         ),
         quality={"color_drift": 0.25},
         seconds=StageSeconds(denoise=1.5),
+        frames_per_batch=16,
         hardware={"host": "node-1"},
         attempts=1,
         run_id=run_id,
