@@ -23,6 +23,9 @@ CLIP_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 
 DEFAULT_PROJECT = ""
 
+Attention = Literal["none", "first", "first+prev"]
+"""Whose keys and values join those of a frame: nobody's, frame 0's, also the previous frame's."""
+
 
 class Frozen(BaseModel):
     """Base of all values: immutable, no unknown fields, no silent conversion of types."""
