@@ -87,6 +87,7 @@ def batch_key(spec: ClipSpec) -> tuple[object, ...]:
         spec.num_inference_steps,
         spec.guidance_scale,
         bool(spec.negative_prompt),
+        spec.attention,
     )
 
 
@@ -143,7 +144,9 @@ def render_clips(
         RenderError: A decoded picture is not finite.
     """
     if len({batch_key(spec) for spec in specs}) > 1:
-        raise ValueError("clips of one call must have the same model, size, steps and guidance")
+        raise ValueError(
+            "clips of one call must have the same model, size, steps, guidance and attention"
+        )
     total = sum(spec.num_frames for spec in specs)
     states: dict[str, _ClipState] = {}
     encode = encoder or prompt_encoder(model)
