@@ -35,7 +35,6 @@ from tempprop.manifest_problems import (
 from tempprop.manifest_schema import (
     MANIFEST_SCHEMA,
     REQUIRED_COLUMNS,
-    RESERVED_COLUMNS,
     kind_name,
     type_fits,
 )
@@ -218,8 +217,7 @@ def _read_clips(source: str, config: RenderConfig, where: str | None) -> Iterato
 
 def _tables(source: str, config: RenderConfig, where: str | None) -> Iterator[pa.Table]:
     """Read the rows that satisfy a condition, checked and with the empty cells filled in."""
-    problems = ProblemList(source)
-    names = tuple(name for name in MANIFEST_SCHEMA.names if name not in RESERVED_COLUMNS)
+    problems, names = ProblemList(source), MANIFEST_SCHEMA.names
     with _condition(where) as matching:
         for batch in _checked_batches(find_manifest_files(source), problems):
             if problems:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tempprop.spec import ClipSpec, Motion
+from tempprop.spec import Motion
 
 TEXT = pa.string()
 INTEGER = pa.int64()
@@ -48,14 +48,6 @@ MANIFEST_SCHEMA = pa.schema(
 
 REQUIRED_COLUMNS = ("clip_id", "prompt")
 
-LATER = {
-    "attention": "cross-frame attention",
-}
-"""Columns of the contract whose values are not rendered in this version, or not all of them."""
-
-RESERVED_COLUMNS = tuple(name for name in LATER if name not in ClipSpec.model_fields)
-"""Columns that must be empty throughout in this version."""
-
 KIND_NAMES = {
     TEXT: "text",
     INTEGER: "whole numbers",
@@ -82,7 +74,7 @@ def type_fits(column: str, found: pa.DataType) -> bool:
     numbers or texts. A column in which every value is null has no type to speak of and always fits.
     """
     wanted = MANIFEST_SCHEMA.field(column).type
-    if pa.types.is_null(found) or column in RESERVED_COLUMNS:
+    if pa.types.is_null(found):
         return True
     if pa.types.is_dictionary(found):
         return type_fits(column, found.value_type)

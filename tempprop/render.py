@@ -138,6 +138,7 @@ def batch_key(spec: ClipSpec) -> tuple[object, ...]:
         spec.num_inference_steps,
         spec.guidance_scale,
         bool(spec.negative_prompt),
+        spec.attention,
     )
 
 
@@ -212,7 +213,9 @@ def render_clips(
     fill()
     while clips:
         if len({batch_key(clip.spec) for clip in clips}) > 1:
-            raise ValueError("clips of one call must agree in model, size, steps and guidance")
+            raise ValueError(
+                "clips of one call must agree in model, size, steps, guidance and attention"
+            )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
         work = partial(_denoise, model, encode, clips, on_step)

@@ -23,6 +23,9 @@ CLIP_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 
 DEFAULT_PROJECT = ""
 
+Attention = Literal["none", "first", "first+prev"]
+"""Whose keys and values join those of a frame: nobody's, frame 0's, also the previous frame's."""
+
 
 class Frozen(BaseModel):
     """Base of all values: immutable, no unknown fields, no silent conversion of types."""
@@ -109,7 +112,8 @@ class ClipSettings(Frozen):
             frames are coupled; 0 couples every frequency.
         anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
         color_coherence: Share of frame 0's channel statistics that every frame takes over, 0 to 1.
-        attention: Whose keys and values join each frame's self-attention.
+        attention: Whose keys and values join each frame's own in self-attention: those of frame 0
+            (`first`), also those of the previous frame (`first+prev`), or nobody's (`none`).
     """
 
     negative_prompt: str = ""
@@ -129,7 +133,7 @@ class ClipSettings(Frozen):
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
     anchor_weight: float = Field(default=0.2, ge=0, le=1)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
-    attention: Literal["none"] = "none"
+    attention: Attention = "none"
 
 
 class ClipSpec(ClipSettings):
