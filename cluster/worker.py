@@ -162,8 +162,8 @@ class RenderWorker:
 
     def _produce(self, clip: PlannedClip, attempt: int, frames_per_batch: int) -> ClipResult:
         spec, key = clip.spec, clip.key
-        timer, meter = _Timer(), QualityMeter()
-        frames = read_ahead(self._frames(clip, frames_per_batch, timer, meter), CHUNKS_AHEAD)
+        tally, meter = _Tally(), QualityMeter()
+        frames = read_ahead(self._frames(clip, frames_per_batch, tally, meter), CHUNKS_AHEAD)
         with temporary_directory() as directory, closing(frames):
             encoded = encode_clip(
                 frames,
@@ -176,7 +176,7 @@ class RenderWorker:
                 encoder=self._config.encoder,
                 metadata={"tempprop_key": key, "clip_id": spec.clip_id},
             )
-            encode_seconds = time.perf_counter() - timer.frames_done
+            encode_seconds = time.perf_counter() - tally.frames_done
             started = time.perf_counter()
             media = upload_media(self._store, encoded, spec.clip_id, key)
         result = ClipResult(
@@ -188,10 +188,10 @@ class RenderWorker:
             dtype=self._config.dtype,
             versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
             media=media,
-            quality=meter.figures(),
+            quality=meter.figures() | tally.figures(),
             seconds=StageSeconds(
-                denoise=timer.denoise,
-                decode=timer.decode,
+                denoise=tally.denoise,
+                decode=tally.decode,
                 encode=encode_seconds,
                 upload=time.perf_counter() - started,
             ),
@@ -203,7 +203,7 @@ class RenderWorker:
         return commit(self._store, result)
 
     def _frames(
-        self, clip: PlannedClip, frames_per_batch: int, timer: "_Timer", meter: QualityMeter
+        self, clip: PlannedClip, frames_per_batch: int, tally: "_Tally", meter: QualityMeter
     ) -> Generator[Frames, None, None]:
         """Render a clip chunk by chunk, while no other clip denoises on this worker."""
         with self._denoising:
@@ -222,11 +222,11 @@ class RenderWorker:
                 encoder=encoder,
                 on_step=on_step,
             ):
-                timer.add(chunk)
+                tally.add(chunk)
                 meter.add(chunk.frames)
                 yield chunk.frames
             self._progress[clip.spec.clip_id] = 1.0
-        timer.frames_done = time.perf_counter()
+        tally.frames_done = time.perf_counter()
 
     def _model_of(self, clip: PlannedClip) -> tuple[LoadedModel, PromptEncoder]:
         """Hold the model of a clip and its prompts; those before it are let go first."""
@@ -323,17 +323,25 @@ def remove_leftovers() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-class _Timer:
-    """Seconds that a clip spent in denoising and decoding, and when its last frame was made."""
+class _Tally:
+    """What a clip's chunks add up to, and when its last frame was made."""
 
     def __init__(self) -> None:
         self.denoise = 0.0
         self.decode = 0.0
         self.frames_done = time.perf_counter()
+        self._frame_steps = 0
+        self._frame_steps_lowered = 0
 
     def add(self, chunk: FrameChunk) -> None:
         self.denoise += chunk.denoise_seconds
         self.decode += chunk.decode_seconds
+        self._frame_steps += chunk.frame_steps
+        self._frame_steps_lowered += chunk.frame_steps_lowered
+
+    def figures(self) -> dict[str, float]:
+        """Give the `RENDER_FIGURES`."""
+        return {"motion_floor_acted": self._frame_steps_lowered / self._frame_steps}
 
 
 class _LogBuffer(logging.Handler):

@@ -36,6 +36,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("propagation_low_pass", NUMBER),
         ("anchor_weight", NUMBER),
         ("color_coherence", NUMBER),
+        ("motion_floor", NUMBER),
         ("attention", TEXT),
         ("model", TEXT),
         ("loras", LORAS),

@@ -189,6 +189,32 @@ def pull(
     return low_pass(reference, sigma) - low_pass(clean, sigma)
 
 
+def strongest(direction: torch.Tensor, clean: torch.Tensor, floor: float) -> torch.Tensor:
+    """Give the strength that leaves a frame just `motion_floor` away from its reference.
+
+    With d the root mean square of the pull, strength lambda leaves the frame at the distance
+    (1 - lambda) * d, so that it is 1 - floor / d. The floor counts in standard deviations of the
+    frame's own clean estimate at this step: autoencoders differ in the scale of their latents, and
+    estimates gain contrast from step to step, so that a distance in latent units would be wide
+    for one family and narrow for another, strict at the first step and slack at the last. It
+    holds at every step that is coupled, since a later step takes up the estimates that the model
+    makes of frames that an earlier one has brought together.
+
+    Args:
+        direction: The pull.
+        clean: Clean estimate of the frame, same shape.
+        floor: `motion_floor`, 0 to 1.
+
+    Returns:
+        A number without a shape, at most 1. It stays on the device: to read it there, frame by
+        frame and step by step, would stall it. Below 0 where the frame is nearer to its reference
+        than the floor by itself.
+    """
+    distance = direction.square().mean().sqrt()
+    least = floor * clean.std(correction=0)
+    return 1 - least / distance.clamp(min=torch.finfo(distance.dtype).tiny)
+
+
 def couple_frame(
     clean: torch.Tensor,
     estimates: CoupledEstimates,
@@ -197,10 +223,15 @@ def couple_frame(
     layout: LatentLayout | None = None,
     view: View | None = None,
     end: float = 0.0,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor | float]:
     """Draw one frame's clean estimate towards the previous frame's and the anchor's.
 
-    x0 + lambda * pull, then a share of the anchor's channel statistics.
+    x0 + lambda * pull, with lambda no higher than `strongest`, then a share of the anchor's channel
+    statistics.
+
+    The guard lowers coupling and nothing else. Frames whose own estimates are equal stay equal:
+    with a noise correlation of 1, a camera at rest and one prompt, the model itself makes identical
+    frames, which no strength, not even 0, sets apart.
 
     Args:
         clean: Clean estimate of the frame, shape of one latent.
@@ -212,17 +243,22 @@ def couple_frame(
         end: Share of the end of a loop, see `ending_weight`.
 
     Returns:
-        The coupled clean estimate, same shape.
+        The coupled clean estimate, same shape, and the strength that it was coupled with: a tensor
+        on the device where `motion_floor` had a say in it.
     """
+    applied: torch.Tensor | float = strength
     if strength > 0:
         latents = torch.stack([clean, estimates.previous, estimates.anchor])
         own, previous, anchor = latents if layout is None else layout.to_grid(latents)
         direction = pull(own, previous, anchor, settings, view, end)[None]
-        clean = clean + strength * (direction if layout is None else layout.from_grid(direction))[0]
+        direction = (direction if layout is None else layout.from_grid(direction))[0]
+        if settings.motion_floor > 0:
+            applied = strongest(direction, clean, settings.motion_floor).clamp(0, strength)
+        clean = clean + applied * direction
     if settings.color_coherence > 0:
         colored = match_statistics(clean, estimates.anchor)
         clean = torch.lerp(clean, colored, settings.color_coherence)
-    return clean
+    return clean, applied
 
 
 def couple_frames(
@@ -233,7 +269,7 @@ def couple_frames(
     layout: LatentLayout | None = None,
     views: Sequence[View] | None = None,
     first_frame: int = 0,
-) -> tuple[torch.Tensor, CoupledEstimates]:
+) -> tuple[torch.Tensor, CoupledEstimates, torch.Tensor | int]:
     """Scan along the frames of a segment at one step.
 
     Args:
@@ -247,19 +283,22 @@ def couple_frames(
         first_frame: Number of the first of the frames in the clip.
 
     Returns:
-        The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
+        The coupled estimates, shape `(frames, ...)`; what the next segment goes on from; and in how
+        many of the frames `motion_floor` lowered the strength, on the device.
     """
     coupled: list[torch.Tensor] = []
+    lowered: torch.Tensor | int = 0
     numbers = range(first_frame, first_frame + len(clean))
     for number, frame, view in zip(numbers, clean, views or repeat(None, len(clean)), strict=True):
         latent = frame
         if before is not None:
             end = ending_weight(settings, number)
-            latent = couple_frame(frame, before, strength, settings, layout, view, end)
+            latent, applied = couple_frame(frame, before, strength, settings, layout, view, end)
+            lowered = lowered + (applied < strength)
         before = CoupledEstimates(latent, latent if before is None else before.anchor)
         coupled.append(latent)
     assert before is not None, "a segment has at least one frame"
-    return torch.stack(coupled), before
+    return torch.stack(coupled), before, lowered
 
 
 def couple_step(
@@ -300,7 +339,8 @@ def couple_step(
 class Coupling:
     """The scan over all segments of one batch, from the first step to the last.
 
-    It is the one object here with state: it counts the steps and gathers the carries.
+    It is the one object here with state: it counts the steps, gathers the carries, and counts what
+    `motion_floor` did.
 
     Args:
         scheduler: The pipeline's scheduler.
@@ -319,6 +359,20 @@ class Coupling:
         self._on_step = on_step
         self._step = 0
         self._carries: list[list[CoupledEstimates]] = [[] for _ in segments]
+        self._lowered: list[torch.Tensor | int] = [0 for _ in segments]
+
+    @property
+    def steps(self) -> int:
+        """Model calls so far."""
+        return self._step
+
+    @property
+    def frame_steps_lowered(self) -> list[int]:
+        """Frames times steps, of each segment, in which `motion_floor` lowered the strength.
+
+        To be read once at the end: it waits for the device.
+        """
+        return [int(count) for count in self._lowered]
 
     @property
     def carries(self) -> list[Carry]:
@@ -356,11 +410,11 @@ class Coupling:
         noisy = sample.float()
         clean = clean_estimate(noisy, estimate, level, predicts)
         coupled_output, coupled_sample = model_output.clone(), sample.clone()
-        for segment, carry in zip(self._segments, self._carries, strict=True):
+        for index, (segment, carry) in enumerate(zip(self._segments, self._carries, strict=True)):
             settings, rows = segment.settings, segment.rows
             strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
-            coupled, after = couple_frames(
+            coupled, after, lowered = couple_frames(
                 clean[rows],
                 before,
                 strength,
@@ -370,6 +424,7 @@ class Coupling:
                 segment.first_frame,
             )
             carry.append(after)
+            self._lowered[index] += lowered
             if strength == 0 and settings.color_coherence == 0:
                 continue
             free = rows.start + (1 if before is None else 0)

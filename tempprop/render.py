@@ -51,6 +51,8 @@ class FrameChunk:
         frames: Shape `(frames, height, width, 3)`, RGB, 0 to 255.
         denoise_seconds: Share of the batch's denoising time.
         decode_seconds: Share of the batch's decoding time.
+        frame_steps: Frames times model calls that it took.
+        frame_steps_lowered: In how many of these `motion_floor` lowered the coupling.
     """
 
     clip_id: str
@@ -58,6 +60,8 @@ class FrameChunk:
     frames: Frames
     denoise_seconds: float
     decode_seconds: float
+    frame_steps: int
+    frame_steps_lowered: int
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,9 @@ def _render_batch(
 
     _refuse_non_finite_pictures(images, segments)
     frames = to_uint8(images)
-    for run, chain, segment, carry in zip(batch, chains, segments, coupling.carries, strict=True):
+    for run, chain, segment, carry, lowered in zip(
+        batch, chains, segments, coupling.carries, coupling.frame_steps_lowered, strict=True
+    ):
         states[run.spec.clip_id] = _ClipState(chain[-1], carry)
         if run.first_frame + run.num_frames == run.spec.num_frames:
             del states[run.spec.clip_id]
@@ -234,6 +240,8 @@ def _render_batch(
             frames[segment.rows],
             denoise_seconds * share,
             decode_seconds * share,
+            run.num_frames * coupling.steps,
+            lowered,
         )
 
 

@@ -109,6 +109,9 @@ class ClipSettings(Frozen):
             frames are coupled; 0 couples every frequency.
         anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
         color_coherence: Share of frame 0's channel statistics that every frame takes over, 0 to 1.
+        motion_floor: Least distance that the coupling leaves between a frame and what it is drawn
+            to, in standard deviations of the frame's clean estimate, 0 to 1. It keeps a strongly
+            coupled clip from freezing; 0 lets it freeze.
         attention: Whose keys and values join each frame's self-attention.
     """
 
@@ -129,6 +132,7 @@ class ClipSettings(Frozen):
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
     anchor_weight: float = Field(default=0.2, ge=0, le=1)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
+    motion_floor: float = Field(default=0.02, ge=0, le=1)
     attention: Literal["none"] = "none"
 
 

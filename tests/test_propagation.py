@@ -1,6 +1,7 @@
 import inspect
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ def _settings(**values):
         "color_coherence": 0.0,
         "noise_correlation": 0.0,
         "anchor_weight": 0.0,
+        "motion_floor": 0.0,
     }
     return ClipSettings(**(defaults | values))
 
@@ -46,8 +48,10 @@ def test_strength_falls_to_zero_at_the_end():
 def test_full_strength_copies_the_reference():
     frame, previous, anchor = torch.randn(3, 4, 8, 8)
     before = CoupledEstimates(previous, anchor)
-    assert torch.allclose(couple_frame(frame, before, 1.0, _settings()), previous, atol=1e-6)
-    both = couple_frame(frame, before, 1.0, _settings(anchor_weight=0.25))
+    copied, strength = couple_frame(frame, before, 1.0, _settings())
+    assert torch.allclose(copied, previous, atol=1e-6)
+    assert strength == 1.0
+    both, _ = couple_frame(frame, before, 1.0, _settings(anchor_weight=0.25))
     assert torch.allclose(both, 0.75 * previous + 0.25 * anchor, atol=1e-6)
 
 
@@ -55,9 +59,56 @@ def test_coupling_is_a_first_order_low_pass_in_time():
     """With lambda constant, the response to a step is 1 - lambda^(f + 1)."""
     clean = torch.ones(6, 1, 1, 1)
     zero = torch.zeros(1, 1, 1)
-    coupled, _ = couple_frames(clean, CoupledEstimates(zero, zero), 0.7, _settings())
+    coupled, _, _ = couple_frames(clean, CoupledEstimates(zero, zero), 0.7, _settings())
     expected = torch.tensor([1 - 0.7 ** (f + 1) for f in range(6)])
     assert torch.allclose(coupled.flatten(), expected)
+
+
+def _distance(one, other):
+    return float((one - other).square().mean().sqrt())
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    strength=st.floats(0.01, 1),
+    floor=st.floats(0.001, 1),
+    apart=st.floats(0, 2),
+    scale=st.sampled_from([1e-3, 1.0, 50.0]),
+    is_packed=st.booleans(),
+)
+def test_a_frame_keeps_its_floor_whatever_the_scale_of_the_latents(
+    packed, strength, floor, apart, scale, is_packed
+):
+    """The distance to the reference is (1 - lambda) d, or the floor, or d where that is less."""
+    own, other = scale * torch.randn(2, 4, 8, 12)
+    previous = own + apart * other
+    distance, least = _distance(own, previous), floor * float(own.std(correction=0))
+    layout = packed if is_packed else None
+    latents = packed.from_grid(torch.stack([own, previous])) if is_packed else (own, previous)
+    before = CoupledEstimates(latents[1], latents[1])
+    guarded = _settings(motion_floor=floor)
+    coupled, applied = couple_frame(latents[0], before, strength, guarded, layout)
+    expected = min(distance, max(least, (1 - strength) * distance))
+    assert _distance(coupled, latents[1]) == pytest.approx(expected, rel=1e-3, abs=1e-5 * scale)
+    assert 0 <= float(applied) <= np.float32(strength)
+
+
+@settings(max_examples=50, deadline=None)
+@given(strength=st.floats(0, 0.99), cut=st.integers(1, 5))
+def test_a_floor_that_is_kept_anyway_changes_no_bit_and_is_not_reported(strength, cut):
+    clean = torch.randn(6, 4, 8, 8)
+    free, _, _ = couple_frames(clean, None, strength, _settings())
+    guarded, _, lowered = couple_frames(clean, None, strength, _settings(motion_floor=1e-6))
+    assert torch.equal(guarded, free)
+    assert int(lowered) == 0
+
+
+def test_identical_frames_stay_identical_whatever_the_floor():
+    """The guard lowers the coupling; it makes nothing up where there is nothing but equality."""
+    clean = torch.randn(1, 4, 8, 8).expand(3, -1, -1, -1)
+    coupled, _, lowered = couple_frames(clean, None, 0.9, _settings(motion_floor=0.1))
+    assert torch.equal(coupled, clean)
+    assert int(lowered) == 2
 
 
 def test_low_pass_keeps_constants_and_removes_checkerboards():
@@ -71,7 +122,7 @@ def test_low_pass_keeps_constants_and_removes_checkerboards():
 def test_low_pass_coupling_leaves_fine_detail_alone():
     checkerboard = (torch.arange(16)[:, None] + torch.arange(16)[None]) % 2 * 2.0 - 1
     zero = torch.zeros(1, 16, 16)
-    coupled = couple_frame(
+    coupled, _ = couple_frame(
         checkerboard[None],
         CoupledEstimates(zero, zero),
         1.0,
@@ -98,16 +149,16 @@ def test_the_low_pass_of_packed_latents_is_that_of_their_grid(packed):
     frame, previous, anchor = latents = torch.randn(3, 4, 8, 12)
     coarse = _settings(propagation_low_pass=1.5, anchor_weight=0.3)
     tokens, *before = packed.from_grid(latents)
-    coupled = couple_frame(tokens, CoupledEstimates(*before), 0.8, coarse, packed)
-    expected = couple_frame(frame, CoupledEstimates(previous, anchor), 0.8, coarse)
+    coupled, _ = couple_frame(tokens, CoupledEstimates(*before), 0.8, coarse, packed)
+    expected, _ = couple_frame(frame, CoupledEstimates(previous, anchor), 0.8, coarse)
     assert torch.equal(packed.to_grid(coupled[None])[0], expected)
 
 
 def test_packed_latents_see_what_their_grid_sees(packed):
     latents, strong = torch.randn(4, 4, 8, 12), _settings(anchor_weight=0.3)
     seen_by = _views(MOVING, 4)
-    coupled, _ = couple_frames(packed.from_grid(latents), None, 0.9, strong, packed, seen_by)
-    expected, _ = couple_frames(latents, None, 0.9, strong, None, seen_by)
+    coupled, _, _ = couple_frames(packed.from_grid(latents), None, 0.9, strong, packed, seen_by)
+    expected, _, _ = couple_frames(latents, None, 0.9, strong, None, seen_by)
     assert torch.equal(packed.to_grid(coupled), expected)
 
 
@@ -116,7 +167,7 @@ def test_full_strength_moves_the_picture_by_what_was_asked_for(x, y):
     """Each pixel is that of the frame in which it came into the picture, carried along since."""
     clean = torch.randn(5, 3, 8, 12)
     seen_by = _views(Motion(translation_x=x, translation_y=y), 5)
-    coupled, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
+    coupled, _, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
     for frame in range(5):
         for row in range(8):
             for column in range(12):
@@ -133,7 +184,7 @@ def test_the_anchor_is_seen_through_all_motion_so_far():
     """With the anchor's weight at 1, every frame is frame 0, moved, and itself where it is not."""
     clean = torch.randn(4, 3, 8, 12)
     seen_by = _views(Motion(translation_x=2), 4)
-    coupled, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=1.0), None, seen_by)
+    coupled, _, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=1.0), None, seen_by)
     assert torch.allclose(coupled[3, :, :, 6:], clean[0, :, :, :6], atol=1e-4)
     # What came in with frame 1 is carried by the previous frame, where frame 0 does not reach.
     assert torch.allclose(coupled[3, :, :, 4:6], clean[1, :, :, :2], atol=1e-4)
@@ -143,7 +194,7 @@ def test_the_anchor_is_seen_through_all_motion_so_far():
 def test_nothing_is_coupled_where_there_is_nothing_to_couple_to():
     clean = torch.randn(2, 3, 8, 12)
     far = _views(Motion(translation_x=100), 2)
-    coupled, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=0.5), None, far)
+    coupled, _, _ = couple_frames(clean, None, 1.0, _settings(anchor_weight=0.5), None, far)
     assert torch.equal(coupled, clean)
 
 
@@ -152,15 +203,15 @@ def test_the_border_is_not_drawn_out_by_a_slow_camera():
     clean = torch.zeros(10, 1, 8, 12)
     clean[0] = 1.0
     seen_by = _views(Motion(translation_x=1 / 3), 10)
-    coupled, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
+    coupled, _, _ = couple_frames(clean, None, 1.0, _settings(), None, seen_by)
     assert coupled[9, 0].sum() == pytest.approx(8 * (12 - 3), rel=0.02)
     assert coupled[9, 0, :, 0].max() < 0.1
 
 
 def test_a_camera_at_rest_couples_as_no_camera_does_to_the_bit():
     clean, strong = torch.randn(4, 3, 8, 12), _settings(anchor_weight=0.2, color_coherence=0.3)
-    at_rest, _ = couple_frames(clean, None, 0.9, strong, None, _views(Motion(), 4))
-    without, _ = couple_frames(clean, None, 0.9, strong)
+    at_rest, _, _ = couple_frames(clean, None, 0.9, strong, None, _views(Motion(), 4))
+    without, _, _ = couple_frames(clean, None, 0.9, strong)
     assert torch.equal(at_rest, without)
 
 
@@ -169,9 +220,9 @@ def test_a_camera_at_rest_couples_as_no_camera_does_to_the_bit():
 def test_a_moving_camera_is_chunk_exact(cut, low_pass_sigma):
     clean, seen_by = torch.randn(6, 3, 8, 12), _views(MOVING, 6)
     strong = _settings(anchor_weight=0.2, color_coherence=0.3, propagation_low_pass=low_pass_sigma)
-    whole, last = couple_frames(clean, None, 0.9, strong, None, seen_by)
-    head, carry = couple_frames(clean[:cut], None, 0.9, strong, None, seen_by[:cut])
-    tail, end = couple_frames(clean[cut:], carry, 0.9, strong, None, seen_by[cut:])
+    whole, last, _ = couple_frames(clean, None, 0.9, strong, None, seen_by)
+    head, carry, _ = couple_frames(clean[:cut], None, 0.9, strong, None, seen_by[:cut])
+    tail, end, _ = couple_frames(clean[cut:], carry, 0.9, strong, None, seen_by[cut:])
     assert torch.equal(torch.cat([head, tail]), whole)
     assert torch.equal(end.previous, last.previous)
     assert torch.equal(whole[0], clean[0])
@@ -190,8 +241,8 @@ def test_color_coherence_is_partial():
     anchor = torch.randn(4, 8, 8)
     frame = torch.randn(4, 8, 8) * 2 + 1
     before = CoupledEstimates(anchor, anchor)
-    half = couple_frame(frame, before, 0.0, _settings(color_coherence=0.5))
-    full = couple_frame(frame, before, 0.0, _settings(color_coherence=1.0))
+    half, _ = couple_frame(frame, before, 0.0, _settings(color_coherence=0.5))
+    full, _ = couple_frame(frame, before, 0.0, _settings(color_coherence=1.0))
     assert torch.allclose(half, (frame + full) / 2, atol=1e-5)
 
 
@@ -242,6 +293,23 @@ def test_chunks_equal_the_whole_at_the_scheduler(name, keeps):
     untouched, _ = _run(make(), sample, outputs, [Segment("a", _settings(), 0, slice(0, 6), None)])
     assert torch.equal(whole[0], untouched[0])
     assert not torch.allclose(whole[1:], untouched[1:], atol=1e-2)
+
+
+@pytest.mark.parametrize("frozen_beside", [False, True])
+def test_what_the_floor_did_is_counted_for_each_clip(frozen_beside):
+    """At full strength the floor acts on every frame but frame 0, at every coupled step."""
+    torch.manual_seed(0)
+    sample, outputs = torch.randn(5, 4, 8, 8), torch.randn(4, 5, 4, 8, 8)
+    full = _settings(propagation_strength=1.0, propagation_end=0.25, motion_floor=0.02)
+    other = full.model_copy(update={"motion_floor": 0.0} if frozen_beside else {})
+    segments = [Segment("a", full, 0, slice(0, 3), None), Segment("b", other, 0, slice(3, 5), None)]
+    scheduler = diffusers.DDIMScheduler()
+    scheduler.set_timesteps(4)
+    with propagate(scheduler, segments) as coupling:
+        for timestep, output in zip(scheduler.timesteps, outputs, strict=True):
+            sample = scheduler.step(output, timestep, sample).prev_sample
+    assert coupling.steps == 4
+    assert coupling.frame_steps_lowered == [2, 0 if frozen_beside else 1]
 
 
 def test_coupling_stops_at_the_border_between_clips():
@@ -297,7 +365,7 @@ def test_the_last_frame_of_a_loop_lies_between_its_neighbors():
     ends = [ending_weight(loop, frame) for frame in range(1, 9)]
     assert ends == sorted(ends)
     assert ends[-1] == pytest.approx(2 / 3)
-    coupled = couple_frame(own, CoupledEstimates(previous, first), 1.0, loop, end=ends[-1])
+    coupled, _ = couple_frame(own, CoupledEstimates(previous, first), 1.0, loop, end=ends[-1])
     assert torch.allclose(coupled, previous / 3 + first * 2 / 3, atol=1e-6)
 
 

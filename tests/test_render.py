@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from rendering import ROUNDING, STRONG, clip_spec, largest_difference, loaded, r
 from tiny_pipelines import flux, stable_diffusion
 
 from tempprop.errors import NonFiniteLatentsError, RenderError
+from tempprop.render import render_clips
 from tempprop.spec import Motion
 
 
@@ -96,10 +99,30 @@ def test_neighbors_in_the_batch_do_not_matter(model):
 
 
 def test_full_coupling_with_full_noise_correlation_is_a_frozen_clip(model):
-    clip = render(
-        model, clip_spec(noise_correlation=1.0, propagation_strength=1.0, propagation_end=1.0)
-    )["clip"]
+    full = {"noise_correlation": 1.0, "propagation_strength": 1.0, "propagation_end": 1.0}
+    clip = render(model, clip_spec(**full, motion_floor=0.0))["clip"]
     assert largest_difference(clip, np.broadcast_to(clip[0], clip.shape)) <= ROUNDING
+
+
+FROZEN = {
+    "propagation_strength": 1.0,
+    "propagation_end": 1.0,
+    "propagation_keeps": "noise",
+    "color_coherence": 1.0,
+    "num_inference_steps": 1,
+}
+
+
+def test_the_motion_floor_keeps_a_fully_coupled_clip_alive_and_says_so(model):
+    frozen, alive = (clip_spec(**FROZEN, motion_floor=floor) for floor in (0.0, 0.1))
+    clip = render(model, frozen)["clip"]
+    assert largest_difference(clip, np.broadcast_to(clip[0], clip.shape)) <= ROUNDING
+    chunks = list(render_clips(model, [alive], frames_per_batch=2))
+    frames = np.concatenate([chunk.frames for chunk in chunks])
+    for frame, after in pairwise(frames):
+        assert largest_difference(frame, after) > ROUNDING
+    assert [chunk.frame_steps for chunk in chunks] == [2, 2, 1]
+    assert [chunk.frame_steps_lowered for chunk in chunks] == [1, 2, 1]
 
 
 def test_stochastic_schedulers_are_chunk_exact_too():

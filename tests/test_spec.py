@@ -38,6 +38,7 @@ CHANGES = {
     "propagation_low_pass": 1.0,
     "anchor_weight": 0.5,
     "color_coherence": 0.5,
+    "motion_floor": 0.1,
     "clip_id": "b",
     "prompt": "a hen",
     "prompts": (PromptKeyframe(frame=8, prompt="a cow"),),
