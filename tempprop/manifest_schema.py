@@ -35,6 +35,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("propagation_keeps", TEXT),
         ("propagation_low_pass", NUMBER),
         ("anchor_weight", NUMBER),
+        ("keyframe_interval", INTEGER),
         ("color_coherence", NUMBER),
         ("motion_floor", NUMBER),
         ("attention", TEXT),

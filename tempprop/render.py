@@ -23,6 +23,7 @@ from tempprop.motion import (
     ending_maps,
     in_latent_pixels,
     inverse,
+    maps_from_first,
     views,
 )
 from tempprop.noise import (
@@ -251,10 +252,13 @@ def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
     if spec.motion == Motion():
         return None
     scale = spec.height // layout.shape[1]
-    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, (spec.width, spec.height))
+    size = (spec.width, spec.height)
+    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
     return [
         CameraMaps(
-            in_latent_pixels(frame.from_previous, scale), in_latent_pixels(frame.to_first, scale)
+            in_latent_pixels(frame.from_previous, scale),
+            in_latent_pixels(frame.to_outgoing, scale),
+            in_latent_pixels(frame.to_incoming, scale),
         )
         for frame in maps
     ]
@@ -306,8 +310,7 @@ def _run_noise(
     if endings is None:
         return looped_noise(chain, *place)
     scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
-    frames = range(run.first_frame, run.first_frame + run.num_frames)
-    behind = (ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames)
+    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
     return looped_noise(
         chain,
         *place,

@@ -37,6 +37,7 @@ CHANGES = {
     "propagation_keeps": "noise",
     "propagation_low_pass": 1.0,
     "anchor_weight": 0.5,
+    "keyframe_interval": 50,
     "color_coherence": 0.5,
     "motion_floor": 0.1,
     "clip_id": "b",
