@@ -189,7 +189,7 @@ class RenderWorker:
             dtype=self._config.dtype,
             versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
             media=media,
-            quality=tally.meter.figures(),
+            quality=tally.figures(),
             seconds=StageSeconds(
                 denoise=tally.denoise,
                 decode=tally.decode,
@@ -308,11 +308,13 @@ class _Tally:
     """What is known of a clip when its frames have gone by."""
 
     def __init__(self) -> None:
-        self.meter = QualityMeter()
+        self._meter = QualityMeter()
         self.denoise = 0.0
         self.decode = 0.0
         self.frames_per_batch = 0
         self.last_frame_at = time.perf_counter()
+        self._frame_steps = 0
+        self._frame_steps_lowered = 0
 
     def counted(self, chunks: Generator[FrameChunk, None, None]) -> Generator[Frames, None, None]:
         """Pass the frames on, and count what it took to make them."""
@@ -322,8 +324,15 @@ class _Tally:
                 self.denoise += chunk.denoise_seconds
                 self.decode += chunk.decode_seconds
                 self.frames_per_batch = chunk.frames_per_batch
-                self.meter.add(chunk.frames)
+                self._frame_steps += chunk.frame_steps
+                self._frame_steps_lowered += chunk.frame_steps_lowered
+                self._meter.add(chunk.frames)
                 yield chunk.frames
+
+    def figures(self) -> dict[str, float]:
+        """Give the figures of the pictures, and the `RENDER_FIGURES`."""
+        lowered = self._frame_steps_lowered / self._frame_steps
+        return self._meter.figures() | {"motion_floor_acted": lowered}
 
 
 class _LogBuffer(logging.Handler):

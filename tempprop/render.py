@@ -28,6 +28,7 @@ from tempprop.motion import (
     ending_maps,
     in_latent_pixels,
     inverse,
+    maps_from_first,
     views,
 )
 from tempprop.noise import (
@@ -60,6 +61,9 @@ class FrameChunk:
         decode_seconds: Share of the time of decoding.
         frames_per_batch: Frames that are denoised together: fewer than asked for where memory ran
             out.
+        frame_steps: Frames times model calls that it took.
+        frame_steps_lowered: In how many of a batch's `motion_floor` lowered the coupling; told with
+            the batch's last frames of the clip.
         state: What the rest of the clip can go on from, see `tempprop.checkpoint`; None for frames
             in the middle of a batch, and at the end of the clip.
     """
@@ -70,6 +74,8 @@ class FrameChunk:
     denoise_seconds: float
     decode_seconds: float
     frames_per_batch: int
+    frame_steps: int
+    frame_steps_lowered: int
     state: ClipState | None
 
     def from_frame(self, index: int) -> "FrameChunk":
@@ -119,12 +125,16 @@ class _Denoised:
         runs: What it is made of, in order.
         latents: What the pipeline hands to its autoencoder, the frames of the runs in order.
         states: What each of the runs leaves behind.
+        steps: Model calls for each of the frames.
+        frame_steps_lowered: In how many frame-steps of each run `motion_floor` acted.
         seconds: Time of denoising.
     """
 
     runs: Sequence[_Run]
     latents: torch.Tensor
     states: Sequence[ClipState]
+    steps: int
+    frame_steps_lowered: Sequence[int]
     seconds: float
 
 
@@ -281,7 +291,14 @@ def _denoise(
         ClipState(run.end, chain[-1], carry)
         for run, chain, carry in zip(batch, chains, coupling.carries, strict=True)
     ]
-    return _Denoised(batch, torch.cat(latents), states, time.perf_counter() - started)
+    return _Denoised(
+        runs=batch,
+        latents=torch.cat(latents),
+        states=states,
+        steps=coupling.steps,
+        frame_steps_lowered=coupling.frame_steps_lowered,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _share_done(run: _Run, share_of_steps: float) -> float:
@@ -291,31 +308,33 @@ def _share_done(run: _Run, share_of_steps: float) -> float:
 def _decode(model: LoadedModel, batch: _Denoised, frames_per_batch: int) -> Iterator[FrameChunk]:
     """Decode a batch a few frames at a time, and cut what comes at the borders of its clips."""
     places = [
-        (run, frame, state if frame == run.end - 1 < run.spec.num_frames - 1 else None)
-        for run, state in zip(batch.runs, batch.states, strict=True)
+        (index, frame)
+        for index, run in enumerate(batch.runs)
         for frame in range(run.first_frame, run.end)
     ]
 
     def name_of(row: int) -> str:
-        run, frame, _ = places[row]
-        return f"clip {run.spec.clip_id!r}: frame {frame}"
+        index, frame = places[row]
+        return f"clip {batch.runs[index].spec.clip_id!r}: frame {frame}"
 
     row = 0
     started = time.perf_counter()
     for pictures in decoded(model.pipeline, batch.latents, name_of):
         frames = to_uint8(pictures)
         seconds_a_frame = (time.perf_counter() - started) / len(frames)
-        here = places[row : row + len(frames)]
-        for run, group in groupby(range(len(frames)), key=lambda index: here[index][0]):
-            rows = list(group)
+        for index, group in groupby(range(row, row + len(frames)), key=lambda r: places[r][0]):
+            rows, run = list(group), batch.runs[index]
+            at_border = places[rows[-1]][1] == run.end - 1
             yield FrameChunk(
                 clip_id=run.spec.clip_id,
-                first_frame=here[rows[0]][1],
-                frames=frames[rows[0] : rows[-1] + 1],
+                first_frame=places[rows[0]][1],
+                frames=frames[rows[0] - row : rows[-1] - row + 1],
                 denoise_seconds=batch.seconds / len(places) * len(rows),
                 decode_seconds=seconds_a_frame * len(rows),
                 frames_per_batch=frames_per_batch,
-                state=here[rows[-1]][2],
+                frame_steps=len(rows) * batch.steps,
+                frame_steps_lowered=batch.frame_steps_lowered[index] if at_border else 0,
+                state=batch.states[index] if at_border and run.end < run.spec.num_frames else None,
             )
         row += len(frames)
         started = time.perf_counter()
@@ -327,10 +346,13 @@ def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
     if spec.motion == Motion():
         return None
     scale = spec.height // layout.shape[1]
-    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, (spec.width, spec.height))
+    size = (spec.width, spec.height)
+    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
     return [
         CameraMaps(
-            in_latent_pixels(frame.from_previous, scale), in_latent_pixels(frame.to_first, scale)
+            in_latent_pixels(frame.from_previous, scale),
+            in_latent_pixels(frame.to_outgoing, scale),
+            in_latent_pixels(frame.to_incoming, scale),
         )
         for frame in maps
     ]
@@ -380,8 +402,7 @@ def _run_noise(
     if endings is None:
         return looped_noise(chain, *place)
     scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
-    frames = range(run.first_frame, run.first_frame + run.num_frames)
-    behind = (ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames)
+    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
     return looped_noise(
         chain,
         *place,

@@ -110,8 +110,15 @@ class ClipSettings(Frozen):
             whose corrector makes its own sample, they differ at the first step only.
         propagation_low_pass: Standard deviation, in latent pixels, of the Gaussian below which
             frames are coupled; 0 couples every frequency.
-        anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
-        color_coherence: Share of frame 0's channel statistics that every frame takes over, 0 to 1.
+        anchor_weight: Share gamma of the anchor, against the previous frame, in the coupling, 0 to
+            1.
+        keyframe_interval: Frames from one anchor to the next, 0 to 100000; 0 keeps frame 0 as the
+            only anchor. See `tempprop.anchors`.
+        color_coherence: Share of the anchor's channel statistics that every frame takes over, 0 to
+            1.
+        motion_floor: Least distance that the coupling leaves between a frame and what it is drawn
+            to, in standard deviations of the frame's clean estimate, 0 to 1. It keeps a strongly
+            coupled clip from freezing; 0 lets it freeze.
         attention: Whose keys and values join each frame's own in self-attention: those of frame 0
             (`first`), also those of the previous frame (`first+prev`), or nobody's (`none`).
     """
@@ -132,7 +139,9 @@ class ClipSettings(Frozen):
     propagation_keeps: Literal["noise", "sample"] = "sample"
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
     anchor_weight: float = Field(default=0.2, ge=0, le=1)
+    keyframe_interval: int = Field(default=0, ge=0, le=100_000)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
+    motion_floor: float = Field(default=0.02, ge=0, le=1)
     attention: Attention = "none"
 
 

@@ -53,7 +53,7 @@ def result_of(clip_id: str, take: str = "", run_id: str = "night-1", minute: int
             num_frames=16,
             duration_seconds=2.0,
         ),
-        quality={"color_drift": 0.25},
+        quality={"color_drift": 0.25, "motion_floor_acted": 0.5},
         seconds=StageSeconds(denoise=1.5),
         frames_per_batch=16,
         hardware={"host": "node-1"},

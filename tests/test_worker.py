@@ -1,0 +1,29 @@
+"""One worker in this process, without Ray: what it writes about a clip."""
+
+import pytest
+from clips import planned, tiny_config
+
+from cluster.worker import RenderWorker
+from tempprop.quality import FIGURES, RENDER_FIGURES
+from tempprop.spec import ClipResult
+from tempprop.store import open_store, read_result
+
+
+@pytest.mark.parametrize(
+    ("strength", "floor", "share"),
+    # 5 frames of 6 at 3 steps of 4: frame 0 and the last step are not coupled.
+    [(1.0, 0.99, 5 / 6 * 3 / 4), (1.0, 0.0, 0.0), (0.0, 0.99, 0.0)],
+)
+def test_the_record_says_how_often_the_motion_floor_acted(
+    tiny_checkpoint, tmp_path, strength, floor, share
+):
+    config = tiny_config(tiny_checkpoint, steps=4, frames_per_batch=4)
+    coupling = {"propagation_strength": strength, "propagation_end": 0.75, "motion_floor": floor}
+    clip = planned(config, "clip", **coupling)
+    worker = RenderWorker(str(tmp_path), config, "run-1", 1)
+    result = worker.render(clip, 1)
+    assert isinstance(result, ClipResult), result
+    record = read_result(open_store(str(tmp_path)), clip.key)
+    assert record == result
+    assert set(record.quality) == {*FIGURES, *RENDER_FIGURES}
+    assert record.quality["motion_floor_acted"] == pytest.approx(share)
