@@ -14,7 +14,7 @@ export HF_HUB_OFFLINE ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo test test-fast check format clean
+.PHONY: help setup demo test test-fast test-gpu check format clean
 
 help:
 	@echo "make demo    set up, render the sample manifest with the embedded model"
@@ -42,6 +42,9 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -m 'not slow and not chaos and not s3'
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu -s
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,13 +19,14 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, RayError, RayTaskError
 
-from cluster.pool import WorkerFactory
+from cluster.pool import MOST_CLIPS_PER_WORKER, WorkerFactory
 from cluster.worker import FailedAttempt, WorkerReport
 from tempprop.errors import InputError, StoreError, TempPropError
 from tempprop.plan import PlannedClip
 from tempprop.spec import Attempt, ClipFailure, ClipResult
 
 CLIPS_PER_WORKER = 2
+BATCHES_PER_WORKER = 2
 POLL_SECONDS = 0.5
 WORKER_START_SECONDS = 600.0
 FAILED_STARTS = 3
@@ -90,7 +91,6 @@ class Job:
 
     Attributes:
         clip: What to render.
-        frames_per_batch: Frames that are denoised together; halved when memory ran out.
         attempts: Tries that did not work out.
         charged: How many of them count against the clip.
         deaths: Workers that died while they held it.
@@ -98,7 +98,6 @@ class Job:
     """
 
     clip: PlannedClip
-    frames_per_batch: int
     attempts: tuple[Attempt, ...] = ()
     charged: int = 0
     deaths: int = 0
@@ -121,6 +120,7 @@ class Worker:
         jobs: What it was given, oldest first, with the time at which it was.
         report: Reference of the report that was asked for; None when there is none.
         clips: Progress from its last report.
+        frames_per_batch: Frames that it denoises together, by its last report.
     """
 
     name: str
@@ -129,6 +129,7 @@ class Worker:
     jobs: dict[Any, tuple[Job, float]] = field(default_factory=dict)
     report: Any = None
     clips: dict[str, float] = field(default_factory=dict)
+    frames_per_batch: int = 0
 
 
 def dispatch(
@@ -208,9 +209,7 @@ class Dispatcher:
         """Give clips to the workers that have room."""
         for worker in self._workers:
             while worker.starting is None and (job := self._job_for(worker)) is not None:
-                reference = worker.actor.render.remote(
-                    job.clip, len(job.attempts) + 1, job.frames_per_batch
-                )
+                reference = worker.actor.render.remote(job.clip, len(job.attempts) + 1)
                 worker.jobs[reference] = (job, time.monotonic())
 
     def wait(self) -> Iterator[Event]:
@@ -264,7 +263,7 @@ class Dispatcher:
     def _job_for(self, worker: Worker) -> Job | None:
         """Choose the next clip for a worker, or None if it has no room or there is none."""
         held = [job for job, _ in worker.jobs.values()]
-        if len(held) >= CLIPS_PER_WORKER or any(job.suspected for job in held):
+        if any(job.suspected for job in held) or not _has_room(worker, held):
             return None
         now = time.monotonic()
         for job in self._again:
@@ -274,7 +273,7 @@ class Dispatcher:
         if self._next is None:
             return None
         clip, self._next = self._next, next(self._queue, None)
-        return Job(clip, self._factory.config.frames_per_batch)
+        return Job(clip)
 
     def _awaited(self, worker: Worker) -> list[Any]:
         references = [*worker.jobs, worker.starting, worker.report]
@@ -304,6 +303,7 @@ class Dispatcher:
 
     def _take_report(self, worker: Worker, report: WorkerReport) -> Iterator[Event]:
         worker.clips = report.progress
+        worker.frames_per_batch = report.frames_per_batch
         for level, line in report.log:
             yield WorkerLog(worker.name, level, line)
 
@@ -327,8 +327,6 @@ class Dispatcher:
             seconds=answer.seconds,
         )
         job = replace(job, attempts=(*job.attempts, attempt), charged=job.charged + 1)
-        if answer.kind == "out of memory" and job.frames_per_batch > 1:
-            job = replace(job, frames_per_batch=max(1, job.frames_per_batch // 2))
         spent = job.charged >= self._factory.config.retries.max_attempts
         if answer.kind == "input" or spent:
             yield GivenUp(self._failure(job, answer.traceback))
@@ -394,6 +392,17 @@ class Dispatcher:
         up = [worker for worker in self._workers if worker.starting is None]
         clips = {clip: share for worker in up for clip, share in worker.clips.items()}
         return Progress(clips, len(up))
+
+
+def _has_room(worker: Worker, held: Sequence[Job]) -> bool:
+    """Tell whether a worker takes one more clip.
+
+    Two keep it busy: one denoises while the other is encoded. Short clips share batches, and of
+    these it holds enough to fill the next batch while it denoises this one.
+    """
+    frames = sum(job.clip.spec.num_frames for job in held)
+    busy = len(held) >= CLIPS_PER_WORKER and frames >= BATCHES_PER_WORKER * worker.frames_per_batch
+    return not busy and len(held) < MOST_CLIPS_PER_WORKER
 
 
 def node_was_lost(error: BaseException) -> bool:

@@ -9,8 +9,11 @@ import ray
 from cluster.worker import RenderWorkerActor
 from tempprop.spec import RenderConfig
 
-THREADS_PER_WORKER = 4
-"""One clip that denoises, one that is being uploaded, and two to answer and to stop."""
+MOST_CLIPS_PER_WORKER = 8
+"""Clips that a worker may hold, however short they are."""
+
+THREADS_PER_WORKER = MOST_CLIPS_PER_WORKER + 2
+"""One for each clip, and two to answer and to stop."""
 
 
 @dataclass(frozen=True)

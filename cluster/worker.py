@@ -20,24 +20,22 @@ from typing import Literal
 import ray
 import torch
 
-from cluster.read_ahead import read_ahead
+from cluster.renderer import Renderer
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, ModelError, StoreError, StoreInputError
+from tempprop.memory import is_out_of_memory
 from tempprop.mini import unknown_words
 from tempprop.pipeline import LoadedModel, load_pipeline
 from tempprop.plan import PlannedClip
 from tempprop.prompt_travel import keyframes
 from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.quality import QualityMeter
-from tempprop.render import FrameChunk, Frames, render_clips
+from tempprop.render import FrameChunk, Frames
 from tempprop.spec import ClipResult, ClipSpec, RenderConfig, StageSeconds
 from tempprop.store import commit, open_store, upload_media
 
 SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
 """Libraries whose versions may shape pixels or bytes."""
-
-CHUNKS_AHEAD = 2
-"""Decoded chunks that may wait for the encoder before denoising waits too."""
 
 TEMPORARY_PREFIX = "tempprop-worker-"
 
@@ -76,18 +74,20 @@ class WorkerReport:
     Attributes:
         progress: Share of the frame-steps done, 0 to 1, of each clip in work.
         log: Lines that were logged since the last report, with their levels.
+        frames_per_batch: Frames that it denoises together; 0 before the first clip.
     """
 
     progress: dict[str, float] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
+    frames_per_batch: int = 0
 
 
 class RenderWorker:
     """A process that holds one model and renders clips with it.
 
-    Up to two clips are in work at once: one denoises, while the one before it is still being
-    encoded and uploaded. The actor therefore runs with several threads, and a lock makes the
-    denoising take turns.
+    Several clips are in work at once: while some denoise, those before them are still being encoded
+    and uploaded. The actor therefore runs with several threads, a clip in each, and one more that
+    renders for all of them.
 
     Args:
         out: Output location, opened in this process.
@@ -103,10 +103,10 @@ class RenderWorker:
         self._config = config
         self._run_id = run_id
         self._node = socket.gethostname()
-        self._denoising = threading.Lock()
         self._stopping = threading.Event()
         self._model: tuple[tuple[object, ...], LoadedModel, PromptEncoder] | None = None
         self._progress: dict[str, float] = {}
+        self._renderer = Renderer(self._model_of, config.frames_per_batch, self._note_progress)
         self._log = _LogBuffer()
         logging.getLogger("tempprop").addHandler(self._log)
         logging.getLogger("tempprop").setLevel(logging.INFO)
@@ -124,22 +124,19 @@ class RenderWorker:
             return str(error)
         return None
 
-    def render(
-        self, clip: PlannedClip, attempt: int, frames_per_batch: int
-    ) -> ClipResult | FailedAttempt:
+    def render(self, clip: PlannedClip, attempt: int) -> ClipResult | FailedAttempt:
         """Render, encode, upload and commit one clip.
 
         Args:
             clip: What to render.
             attempt: 1 for the first try.
-            frames_per_batch: Frames that are denoised together.
 
         Returns:
             The record that was committed, or what went wrong.
         """
         started = time.perf_counter()
         try:
-            return self._produce(clip, attempt, frames_per_batch)
+            return self._produce(clip, attempt)
         except Exception as error:
             return FailedAttempt(
                 kind=error_kind(error),
@@ -154,16 +151,20 @@ class RenderWorker:
 
     def report(self) -> WorkerReport:
         """Say how far the clips in work are, and what was logged since the last report."""
-        return WorkerReport(dict(self._progress), self._log.drain())
+        return WorkerReport(
+            dict(self._progress), self._log.drain(), self._renderer.frames_per_batch
+        )
 
     def stop(self) -> None:
         """Give up the clips that denoise, at their next step; finished ones are still committed."""
         self._stopping.set()
 
-    def _produce(self, clip: PlannedClip, attempt: int, frames_per_batch: int) -> ClipResult:
+    def _produce(self, clip: PlannedClip, attempt: int) -> ClipResult:
         spec, key = clip.spec, clip.key
-        timer, meter = _Timer(), QualityMeter()
-        frames = read_ahead(self._frames(clip, frames_per_batch, timer, meter), CHUNKS_AHEAD)
+        self._refuse_if_stopping(spec.clip_id)
+        self._warn_of_unknown_words(spec)
+        tally = _Tally()
+        frames = tally.counted(self._renderer.frames(clip))
         with temporary_directory() as directory, closing(frames):
             encoded = encode_clip(
                 frames,
@@ -176,7 +177,7 @@ class RenderWorker:
                 encoder=self._config.encoder,
                 metadata={"tempprop_key": key, "clip_id": spec.clip_id},
             )
-            encode_seconds = time.perf_counter() - timer.frames_done
+            encode_seconds = time.perf_counter() - tally.last_frame_at
             started = time.perf_counter()
             media = upload_media(self._store, encoded, spec.clip_id, key)
         result = ClipResult(
@@ -189,13 +190,14 @@ class RenderWorker:
             dtype=self._config.dtype,
             versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
             media=media,
-            quality=meter.figures(),
+            quality=tally.figures(),
             seconds=StageSeconds(
-                denoise=timer.denoise,
-                decode=timer.decode,
+                denoise=tally.denoise,
+                decode=tally.decode,
                 encode=encode_seconds,
                 upload=time.perf_counter() - started,
             ),
+            frames_per_batch=tally.frames_per_batch,
             hardware=self._hardware(),
             attempts=attempt,
             run_id=self._run_id,
@@ -203,32 +205,10 @@ class RenderWorker:
         )
         return commit(self._store, result)
 
-    def _frames(
-        self, clip: PlannedClip, frames_per_batch: int, timer: "_Timer", meter: QualityMeter
-    ) -> Generator[Frames, None, None]:
-        """Render a clip chunk by chunk, while no other clip denoises on this worker."""
-        with self._denoising:
-            self._refuse_if_stopping(clip.spec)
-            model, encoder = self._model_of(clip)
-            self._warn_of_unknown_words(clip.spec)
-
-            def on_step(shares: Mapping[str, float]) -> None:
-                self._refuse_if_stopping(clip.spec)
-                self._progress.update(shares)
-
-            for chunk in render_clips(
-                model,
-                [clip.spec],
-                frames_per_batch=frames_per_batch,
-                encoder=encoder,
-                on_step=on_step,
-                picture_digests=_picture_digests(clip),
-            ):
-                timer.add(chunk)
-                meter.add(chunk.frames)
-                yield chunk.frames
-            self._progress[clip.spec.clip_id] = 1.0
-        timer.frames_done = time.perf_counter()
+    def _note_progress(self, shares: Mapping[str, float]) -> None:
+        """Remember how far the clips of a batch are; stop them if that is asked for."""
+        self._refuse_if_stopping(*shares)
+        self._progress.update(shares)
 
     def _model_of(self, clip: PlannedClip) -> tuple[LoadedModel, PromptEncoder]:
         """Hold the model of a clip and its prompts; those before it are let go first."""
@@ -265,9 +245,9 @@ class RenderWorker:
         )
         return model
 
-    def _refuse_if_stopping(self, spec: ClipSpec) -> None:
+    def _refuse_if_stopping(self, *clip_ids: str) -> None:
         if self._stopping.is_set():
-            raise Interrupted(f"clip {spec.clip_id!r} was given up because the run was stopped")
+            raise Interrupted(f"{', '.join(clip_ids)}: given up because the run was stopped")
 
     def _warn_of_unknown_words(self, spec: ClipSpec) -> None:
         prompts = " ".join(keyframe.prompt for keyframe in keyframes(spec))
@@ -302,16 +282,11 @@ def error_kind(error: BaseException) -> ErrorKind:
         return "input"
     if isinstance(error, Interrupted):
         return "interrupted"
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return "out of memory"
     if "CUDA error" in str(error):
         return "poisoned process"
     return "unknown"
-
-
-def _picture_digests(clip: PlannedClip) -> dict[str, str]:
-    digest = clip.init_image_sha256
-    return {} if digest is None else {clip.spec.clip_id: digest}
 
 
 @contextmanager
@@ -330,17 +305,35 @@ def remove_leftovers() -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-class _Timer:
-    """Seconds that a clip spent in denoising and decoding, and when its last frame was made."""
+class _Tally:
+    """What is known of a clip when its frames have gone by."""
 
     def __init__(self) -> None:
+        self._meter = QualityMeter()
         self.denoise = 0.0
         self.decode = 0.0
-        self.frames_done = time.perf_counter()
+        self.frames_per_batch = 0
+        self.last_frame_at = time.perf_counter()
+        self._frame_steps = 0
+        self._frame_steps_lowered = 0
 
-    def add(self, chunk: FrameChunk) -> None:
-        self.denoise += chunk.denoise_seconds
-        self.decode += chunk.decode_seconds
+    def counted(self, chunks: Generator[FrameChunk, None, None]) -> Generator[Frames, None, None]:
+        """Pass the frames on, and count what it took to make them."""
+        with closing(chunks):
+            for chunk in chunks:
+                self.last_frame_at = time.perf_counter()
+                self.denoise += chunk.denoise_seconds
+                self.decode += chunk.decode_seconds
+                self.frames_per_batch = chunk.frames_per_batch
+                self._frame_steps += chunk.frame_steps
+                self._frame_steps_lowered += chunk.frame_steps_lowered
+                self._meter.add(chunk.frames)
+                yield chunk.frames
+
+    def figures(self) -> dict[str, float]:
+        """Give the figures of the pictures, and the `RENDER_FIGURES`."""
+        lowered = self._frame_steps_lowered / self._frame_steps
+        return self._meter.figures() | {"motion_floor_acted": lowered}
 
 
 class _LogBuffer(logging.Handler):

@@ -286,20 +286,23 @@ def models_list() -> None:
 def models_families() -> None:
     """List the pipelines of diffusers that can be rendered with, and what each supports.
 
-    A negative prompt needs guidance that is not distilled into the weights.
+    A negative prompt needs guidance that is not distilled into the weights. Attention is that of
+    a frame to other frames.
 
     Example: [bold]tempprop models families[/bold]
     """
+    from tempprop.attention import SELF_ATTENTION
     from tempprop.families import FAMILIES
 
     negative_prompt = {"none": "✓", "some": "some", "all": "-"}
     print_table(
-        ("models", "pipeline", "negative prompt", "packed"),
+        ("models", "pipeline", "negative", "attention", "packed"),
         [
             (
                 family.models,
                 family.pipeline_class.removesuffix("Pipeline"),
                 negative_prompt[family.distilled],
+                "✓" if family.pipeline_class in SELF_ATTENTION else "-",
                 "✓" if family.packed else "-",
             )
             for family in FAMILIES.values()

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tempprop.objects import Store, list_names, put_file, read_object
-from tempprop.quality import FIGURES
+from tempprop.quality import FIGURES, RENDER_FIGURES
 from tempprop.spec import ClipFailure, ClipResult
 from tempprop.storage_faults import one_line
 from tempprop.store import check_segment, committed_keys, iter_failures, iter_results
@@ -28,6 +28,7 @@ PART = "part-00000.parquet"
 ROWS_PER_GROUP = 4096
 
 logger = logging.getLogger("tempprop.catalog")
+QUALITY = (*FIGURES, *RENDER_FIGURES)
 STAGES = ("denoise", "decode", "encode", "upload")
 
 SCHEMA = pa.schema(
@@ -55,7 +56,7 @@ SCHEMA = pa.schema(
         ("media_bytes", pa.int64()),
         ("media_codec", pa.string()),
         ("duration_seconds", pa.float64()),
-        *((f"quality_{figure}", pa.float64()) for figure in FIGURES),
+        *((f"quality_{figure}", pa.float64()) for figure in QUALITY),
         *((f"seconds_{stage}", pa.float64()) for stage in STAGES),
         ("hardware", pa.map_(pa.string(), pa.string())),
         ("attempts", pa.int32()),
@@ -129,7 +130,7 @@ def _row(result: ClipResult) -> dict[str, Any]:
         "media_bytes": media.bytes,
         "media_codec": media.codec,
         "duration_seconds": media.duration_seconds,
-        **{f"quality_{figure}": result.quality.get(figure) for figure in FIGURES},
+        **{f"quality_{figure}": result.quality.get(figure) for figure in QUALITY},
         **{f"seconds_{stage}": getattr(result.seconds, stage) for stage in STAGES},
         "hardware": list(result.hardware.items()),
         "attempts": result.attempts,

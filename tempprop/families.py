@@ -224,6 +224,11 @@ def family_of(pipeline: Any) -> Family:
     return FAMILIES[name]
 
 
+def denoiser_of(pipeline: Any) -> Any:
+    """Give the network that a pipeline runs at every step: a U-Net or a transformer."""
+    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
+
+
 @dataclass(frozen=True)
 class LatentLayout:
     """How a pipeline holds one picture's latent.
@@ -277,7 +282,7 @@ def latent_layout(pipeline: Any, height: int, width: int) -> LatentLayout:
             f"{family.pipeline_class} renders sizes that are multiples of {granularity} pixels, "
             f"not {width}x{height}. Change width and height"
         )
-    denoiser = _denoiser(pipeline)
+    denoiser = denoiser_of(pipeline)
     channels = denoiser.config.in_channels // (4 if family.packed else 1)
     shape = (channels, height // scale, width // scale)
 
@@ -299,7 +304,7 @@ def has_distilled_guidance(pipeline: Any) -> bool:
     Such a checkpoint takes the scale as an embedding, or has a fixed one (Meng et al., "On
     Distillation of Guided Diffusion Models", 2023).
     """
-    config = _denoiser(pipeline).config
+    config = denoiser_of(pipeline).config
     return bool(
         config.get("guidance_embeds")
         or config.get("time_cond_proj_dim")
@@ -341,7 +346,3 @@ def guidance_arguments(pipeline: Any, guidance_scale: float) -> dict[str, float]
     if family.guidance == "true_cfg_scale" and has_distilled_guidance(pipeline):
         return {"guidance_scale": guidance_scale, "true_cfg_scale": 1.0}
     return {family.guidance: guidance_scale}
-
-
-def _denoiser(pipeline: Any) -> Any:
-    return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer

@@ -35,7 +35,6 @@ from tempprop.manifest_problems import (
 from tempprop.manifest_schema import (
     MANIFEST_SCHEMA,
     REQUIRED_COLUMNS,
-    RESERVED_COLUMNS,
     kind_name,
     type_fits,
 )
@@ -258,8 +257,7 @@ def _tables(
 
     Each row has its number in the column `ROW`.
     """
-    left = limit
-    names = tuple(name for name in MANIFEST_SCHEMA.names if name not in RESERVED_COLUMNS)
+    names, left = MANIFEST_SCHEMA.names, limit
     with _condition(where) as matching:
         for batch in _checked_batches(find_manifest_files(source), problems):
             if problems:

@@ -21,11 +21,9 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from tempprop.manifest_schema import (
     INTEGER,
-    LATER,
     MANIFEST_SCHEMA,
     NUMBER,
     REQUIRED_COLUMNS,
-    RESERVED_COLUMNS,
     TEXT,
     kind_name,
 )
@@ -85,8 +83,6 @@ def shown(value: object) -> str:
 
 def remedy(column: str) -> str:
     """Say what may stand in a column, as an instruction that ends without a period."""
-    if column in RESERVED_COLUMNS:
-        return "Leave the column empty"
     advice = f"Give {_expectation(column)}"
     return advice if column in REQUIRED_COLUMNS else f"{advice}, or leave the cell empty"
 
@@ -103,8 +99,6 @@ def check_array(column: str, array: pa.Array) -> tuple[pa.Array, list[Complaint]
     """
     if array.null_count == len(array):
         return pa.nulls(len(array), MANIFEST_SCHEMA.field(column).type), []
-    if column in RESERVED_COLUMNS:
-        return _refuse_all(column, array)
     if column in NESTED_COLUMNS:
         cells, complaints = check_cells(column, array.to_pylist())
         return pa.array(cells, MANIFEST_SCHEMA.field(column).type), complaints
@@ -121,12 +115,6 @@ def check_cells(column: str, cells: Sequence[Any]) -> tuple[list[Any], list[Comp
     Returns:
         The values in the form that Arrow takes, None in place of refused ones, and the complaints.
     """
-    if column in RESERVED_COLUMNS:
-        return [None] * len(cells), [
-            Complaint(index, _later_message(column), shown(cell))
-            for index, cell in enumerate(cells)
-            if cell is not None
-        ]
     tidied = [None if cell is None else _tidy(column, cell) for cell in cells]
     complaints = list(_complaints(column, tidied))
     refused = {complaint.position for complaint in complaints}
@@ -172,8 +160,6 @@ def _validated_form(cell: Any) -> Any:
 
 
 def _message(column: str, details: Any, path: Sequence[int | str]) -> str:
-    if column in LATER and details["type"] == "literal_error":
-        return _later_message(column)
     if column == "clip_id" and details["type"] == "string_pattern_mismatch":
         return "is not usable as a file name"
     if details["type"] in ("tuple_type", "dict_type", "mapping_type", "is_instance_of"):
@@ -185,10 +171,6 @@ def _message(column: str, details: Any, path: Sequence[int | str]) -> str:
     return place + message.removeprefix("Input ").removeprefix("Value error, ").replace(
         "String ", ""
     )
-
-
-def _later_message(column: str) -> str:
-    return f"{LATER[column]} is not in this version"
 
 
 def _tidy(column: str, cell: Any) -> Any:
@@ -272,14 +254,6 @@ def _texts(cell: Any) -> Iterator[str]:
     elif isinstance(cell, list | tuple):
         for item in cell:
             yield from _texts(item)
-
-
-def _refuse_all(column: str, array: pa.Array) -> tuple[pa.Array, list[Complaint]]:
-    complaints = [
-        Complaint(int(index), _later_message(column), shown(_python_value(array[int(index)])))
-        for index in np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
-    ]
-    return pa.nulls(len(array), MANIFEST_SCHEMA.field(column).type), complaints
 
 
 def _cast(array: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, list[Complaint]]:

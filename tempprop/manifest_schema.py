@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from tempprop.spec import ClipSpec, Motion
+from tempprop.spec import Motion
 
 TEXT = pa.string()
 INTEGER = pa.int64()
@@ -36,7 +36,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("propagation_keeps", TEXT),
         ("propagation_low_pass", NUMBER),
         ("anchor_weight", NUMBER),
+        ("keyframe_interval", INTEGER),
         ("color_coherence", NUMBER),
+        ("motion_floor", NUMBER),
         ("attention", TEXT),
         ("model", TEXT),
         ("loras", LORAS),
@@ -48,14 +50,6 @@ MANIFEST_SCHEMA = pa.schema(
 """Every column of a manifest, in the order in which `write_manifest` writes them."""
 
 REQUIRED_COLUMNS = ("clip_id", "prompt")
-
-LATER = {
-    "attention": "cross-frame attention",
-}
-"""Columns of the contract whose values are not rendered in this version, or not all of them."""
-
-RESERVED_COLUMNS = tuple(name for name in LATER if name not in ClipSpec.model_fields)
-"""Columns that must be empty throughout in this version."""
 
 KIND_NAMES = {
     TEXT: "text",
@@ -83,7 +77,7 @@ def type_fits(column: str, found: pa.DataType) -> bool:
     numbers or texts. A column in which every value is null has no type to speak of and always fits.
     """
     wanted = MANIFEST_SCHEMA.field(column).type
-    if pa.types.is_null(found) or column in RESERVED_COLUMNS:
+    if pa.types.is_null(found):
         return True
     if pa.types.is_dictionary(found):
         return type_fits(column, found.value_type)

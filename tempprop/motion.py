@@ -1,6 +1,6 @@
-"""Camera motion: maps from one frame to the next, and latents seen through them.
+"""Camera motion: maps from one frame to another, and latents seen through them.
 
-W_f takes frame f - 1 to frame f, and W_{0->f} = W_f ... W_1 takes frame 0 to it. The signs are
+W_f takes frame f - 1 to frame f, and W_{a->f} = W_f ... W_{a+1} takes frame a to it. The signs are
 those of Deforum's 2D mode (`anim_frame_warp_2d`): the picture is first shifted, to the right by
 `translation_x` and down by `translation_y`; then it is turned counter-clockwise by `angle` about
 the center of the frame and enlarged by `zoom`. They say what the *picture* does; the camera does
@@ -13,13 +13,15 @@ Thus a change from pixels to latent pixels is a mere division.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
 
+from tempprop.anchors import anchor_frames
 from tempprop.keyframes import values_at
 from tempprop.spec import Motion
 
@@ -28,6 +30,8 @@ Matrix = npt.NDArray[np.float64]
 
 IDENTITY: Matrix = np.eye(3)
 
+Complexes = npt.NDArray[np.complexfloating[Any, Any]]
+
 
 @dataclass(frozen=True)
 class CameraMaps:
@@ -35,12 +39,15 @@ class CameraMaps:
 
     Attributes:
         from_previous: W_f, from positions in frame f - 1 to positions in frame f.
-        to_first: The inverse of W_{0->f}, from positions in frame f to positions in frame 0. Far
-            along a clip that zooms out it may overflow, to infinity or NaN: frame 0 is a dot then.
+        to_outgoing: The inverse of W_{a->f}, from positions in frame f to positions in the outgoing
+            anchor, frame a of `tempprop.anchors`. Far along a clip that zooms out it may overflow,
+            to infinity or NaN: the anchor is a dot then.
+        to_incoming: The same for the incoming anchor.
     """
 
     from_previous: Matrix
-    to_first: Matrix
+    to_outgoing: Matrix
+    to_incoming: Matrix
 
 
 @dataclass(frozen=True)
@@ -63,24 +70,68 @@ class View:
 
     Attributes:
         previous: How it sees the frame before it.
-        anchor: How it sees frame 0.
+        outgoing: How it sees the outgoing anchor.
+        incoming: How it sees the incoming anchor.
         ending: How it sees the frame after the last one, which in a loop is frame 0 again.
     """
 
-    previous: Sampling | None
-    anchor: Sampling | None
+    previous: Sampling | None = None
+    outgoing: Sampling | None = None
+    incoming: Sampling | None = None
     ending: Sampling | None = None
 
 
 def camera_maps(
-    motion: Motion, first_frame: int, num_frames: int, size: tuple[int, int]
+    motion: Motion,
+    first_frame: int,
+    num_frames: int,
+    size: tuple[int, int],
+    keyframe_interval: int = 0,
 ) -> list[CameraMaps]:
     """Give the maps of a run of frames, in pixels.
 
     About the center of the frame, with positions as complex numbers u = x + iy and the motion into
     frame f as m_f = zoom * exp(-i * angle), t_f = translation_x + i * translation_y, one step is
-    u -> m_f * (u + t_f). With M_f = m_f ... m_1 the way back to frame 0 is therefore
-    u -> u / M_f - sum over k <= f of t_k / M_{k-1}: no need to walk there frame by frame.
+    u -> m_f * (u + t_f). With M_f = m_f ... m_{a+1} the way back to frame a is therefore
+    u -> u / M_f - sum over a < k <= f of t_k / M_{k-1}: no need to walk there frame by frame. The
+    products begin at the anchor and not at frame 0, whence they would lose all precision, or
+    overflow, in a long clip that zooms.
+
+    Args:
+        motion: The camera motion. Its values at frame f lead from frame f - 1 to frame f.
+        first_frame: Number of the first frame of the run.
+        num_frames: Length of the run.
+        size: Width and height in pixels.
+        keyframe_interval: Frames from one anchor to the next; 0 where frame 0 is the only one.
+    """
+    end = first_frame + num_frames
+    frames = range(first_frame, end)
+    anchors = [anchor_frames(frame, keyframe_interval) for frame in frames]
+    factors, shifts = _factors_and_shifts(motion, first_frame, end)
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = [
+            _about_center(factor, factor * shift, size)
+            for factor, shift in zip(factors, shifts, strict=True)
+        ]
+        ways = {anchor: _ways_back(motion, anchor, end) for anchor in set(chain(*anchors))}
+
+        def back(frame: int, anchor: int) -> Matrix:
+            factor, shift = ways[anchor]
+            return _about_center(factor[frame - anchor], shift[frame - anchor], size)
+
+        return [
+            CameraMaps(step, back(frame, outgoing), back(frame, incoming))
+            for step, frame, (outgoing, incoming) in zip(steps, frames, anchors, strict=True)
+        ]
+
+
+def maps_from_first(
+    motion: Motion, first_frame: int, num_frames: int, size: tuple[int, int]
+) -> list[Matrix]:
+    """Give W_{0->f} for a run of frames: where what frame 0 shows lies in them.
+
+    With the names of `camera_maps`, and frame 0 for a, it is
+    u -> M_f * (u + sum over k <= f of t_k / M_{k-1}).
 
     Args:
         motion: The camera motion. Its values at frame f lead from frame f - 1 to frame f.
@@ -88,17 +139,10 @@ def camera_maps(
         num_frames: Length of the run.
         size: Width and height in pixels.
     """
-    factor, shift = _factors_and_shifts(motion, first_frame + num_frames)
+    end = first_frame + num_frames
     with np.errstate(over="ignore", invalid="ignore"):
-        back = np.cumprod(1 / factor)
-        back_shift = -np.cumsum(shift * np.concatenate([[1], back[:-1]]))
-        return [
-            CameraMaps(
-                _about_center(factor[frame], factor[frame] * shift[frame], size),
-                _about_center(back[frame], back_shift[frame], size),
-            )
-            for frame in range(first_frame, first_frame + num_frames)
-        ]
+        total, steps = _way_from_first(motion, end)
+        return [_about_center(total[f], total[f] * steps[f], size) for f in range(first_frame, end)]
 
 
 def ending_maps(
@@ -106,8 +150,8 @@ def ending_maps(
 ) -> list[Matrix]:
     """Give W_{f->N} for a run of frames: where what they show lies after the end of the clip.
 
-    In a loop frame N is frame 0 again. With the names of `camera_maps`, where frame f lies at u,
-    frame N lies at u * M_N / M_f + M_N * sum over f < k <= N of t_k / M_{k-1}.
+    In a loop frame N is frame 0 again. With the names of `camera_maps`, and frame 0 for a, it is
+    u -> u * M_N / M_f + M_N * sum over f < k <= N of t_k / M_{k-1}.
 
     Args:
         motion: The camera motion. Its values at frame N lead from the last frame to frame N.
@@ -116,10 +160,8 @@ def ending_maps(
         length: N, frames of the clip.
         size: Width and height in pixels.
     """
-    factor, shift = _factors_and_shifts(motion, length + 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        total = np.cumprod(factor)
-        steps = np.cumsum(shift / np.concatenate([[1], total[:-1]]))
+        total, steps = _way_from_first(motion, length + 1)
         return [
             _about_center(total[-1] / total[f], total[-1] * (steps[-1] - steps[f]), size)
             for f in range(first_frame, first_frame + num_frames)
@@ -156,7 +198,7 @@ def views(
     device: torch.device,
     endings: Sequence[Matrix] | None = None,
 ) -> tuple[View, ...]:
-    """Prepare how every frame of a run sees the frame before it, frame 0 and the end.
+    """Prepare how every frame of a run sees the frame before it, its anchors and the end.
 
     Args:
         maps: The maps of the run, in latent pixels.
@@ -165,12 +207,21 @@ def views(
         endings: The maps to the frame after the last one; None where the clip is no loop.
     """
     return tuple(
-        View(
-            _sampling(inverse(frame.from_previous), shape, device),
-            _sampling(frame.to_first, shape, device),
-            None if ending is None else _sampling(ending, shape, device),
-        )
+        _view(frame, ending, shape, device)
         for frame, ending in zip(maps, endings or repeat(None, len(maps)), strict=True)
+    )
+
+
+def _view(
+    maps: CameraMaps, ending: Matrix | None, shape: tuple[int, int], device: torch.device
+) -> View:
+    incoming = _sampling(maps.to_incoming, shape, device)
+    one_anchor = np.array_equal(maps.to_outgoing, maps.to_incoming, equal_nan=True)
+    return View(
+        _sampling(inverse(maps.from_previous), shape, device),
+        incoming if one_anchor else _sampling(maps.to_outgoing, shape, device),
+        incoming,
+        None if ending is None else _sampling(ending, shape, device),
     )
 
 
@@ -194,15 +245,30 @@ def seen(latent: torch.Tensor, beneath: torch.Tensor, sampling: Sampling | None)
     return picture + (1 - sampling.coverage) * beneath
 
 
-def _factors_and_shifts(
-    motion: Motion, num_frames: int
-) -> tuple[npt.NDArray[np.complex128], npt.NDArray[np.complex128]]:
-    """Give m_f and t_f of `camera_maps` for the first frames of a clip."""
-    frames = np.arange(num_frames)
+def _ways_back(motion: Motion, anchor: int, end: int) -> tuple[Complexes, Complexes]:
+    """Give factor and shift of the way back to an anchor, for the frames from it on."""
+    factor, shift = _factors_and_shifts(motion, anchor, end)
+    factor[0], shift[0] = 1, 0
+    back = np.cumprod(1 / factor)
+    back_shift = -np.cumsum(shift * np.concatenate([[1], back[:-1]]))
+    return back, back_shift
+
+
+def _way_from_first(motion: Motion, num_frames: int) -> tuple[Complexes, Complexes]:
+    """Give M_f and the sum over k <= f of t_k / M_{k-1} for the first frames of a clip."""
+    factor, shift = _factors_and_shifts(motion, 0, num_frames)
+    total = np.cumprod(factor)
+    return total, np.cumsum(shift / np.concatenate([[1], total[:-1]]))
+
+
+def _factors_and_shifts(motion: Motion, start: int, end: int) -> tuple[Complexes, Complexes]:
+    """Give m_f and t_f of `camera_maps` for the frames from `start` to before `end`."""
+    frames = np.arange(start, end)
     turn = np.exp(-1j * np.deg2rad(values_at(motion.angle, frames)))
     factor = values_at(motion.zoom, frames) * turn
     shift = values_at(motion.translation_x, frames) + 1j * values_at(motion.translation_y, frames)
-    factor[0], shift[0] = 1, 0  # nothing leads into frame 0
+    # Nothing leads into frame 0.
+    factor[frames == 0], shift[frames == 0] = 1, 0
     return factor.astype(np.complex128), shift.astype(np.complex128)
 
 

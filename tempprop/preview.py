@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from tempprop.batch_size import measured_frames_per_batch
 from tempprop.encode import EncodedClip, encode_clip
 from tempprop.errors import InputError
 from tempprop.init_image import picture_digest
@@ -105,7 +106,9 @@ def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) ->
         scheduler=config.scheduler,
         allow_pickle=config.allow_pickle,
     )
-    chunks = render_clips(model, [spec], frames_per_batch=config.frames_per_batch)
+    size = config.frames_per_batch
+    frames_per_batch = measured_frames_per_batch(model, spec) if size == "auto" else size
+    chunks = render_clips(model, [spec], frames_per_batch=frames_per_batch)
     return encode_clip(
         (chunk.frames for chunk in chunks),
         directory,

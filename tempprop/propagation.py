@@ -15,13 +15,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from typing import Any
 
 import torch
 from torch.nn import functional
 
+from tempprop.anchors import incoming_share, renews_anchor
 from tempprop.errors import NonFiniteLatentsError
 from tempprop.families import LatentLayout
 from tempprop.motion import View, seen
@@ -36,18 +37,34 @@ from tempprop.spec import ClipSettings
 
 STATISTICS_EPSILON = 1e-5
 
+AT_REST = View()
+"""How a frame sees those before it where the camera stands still."""
+
 
 @dataclass(frozen=True)
 class CoupledEstimates:
     """Coupled clean estimates at one step: what the scan needs to go on with the next frame.
 
     Attributes:
-        previous: Estimate of the last frame that was scanned, shape of one latent.
-        anchor: Estimate of frame 0, shape of one latent.
+        previous: Estimate of the last frame that was scanned, shape of one latent, like all.
+        first: Estimate of frame 0, which in a loop is also the frame after the last one.
+        outgoing: Estimate of the anchor that is being left, see `tempprop.anchors`.
+        incoming: Estimate of the anchor that takes its place. While frame 0 is the only anchor, the
+            three are one tensor.
     """
 
     previous: torch.Tensor
-    anchor: torch.Tensor
+    first: torch.Tensor
+    outgoing: torch.Tensor
+    incoming: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation of a latent, channel by channel."""
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
 
 
 Carry = tuple[CoupledEstimates, ...]
@@ -135,7 +152,46 @@ def low_pass(latent: torch.Tensor, sigma: float) -> torch.Tensor:
     return functional.conv2d(rows, kernel[:, :, :, None], groups=latent.shape[0])[0]
 
 
-def match_statistics(latent: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def channel_statistics(latent: torch.Tensor) -> Statistics:
+    """Measure a latent of shape `(channels, h, w)`, or `(tokens, channels)` where it is packed."""
+    places = (1, 2) if latent.ndim == 3 else (0,)
+    return Statistics(
+        latent.mean(places, keepdim=True), latent.std(places, keepdim=True, correction=0)
+    )
+
+
+def mixed(one: Statistics, other: Statistics, share: float) -> Statistics:
+    """Give the statistics on the straight line from one to the other."""
+    return Statistics(
+        torch.lerp(one.mean, other.mean, share), torch.lerp(one.deviation, other.deviation, share)
+    )
+
+
+def anchor_statistics(
+    estimates: CoupledEstimates, settings: ClipSettings, number: int
+) -> Statistics:
+    """Give the statistics that color coherence leads a frame to.
+
+    Those of the anchors are mixed, and in a loop those of the end, just as the latents are in what
+    the frame is drawn to. They are not the statistics of that mixture: two latents that are not
+    alike cancel each other in part, and what is half the one and half the other has less contrast
+    than either.
+
+    Args:
+        estimates: The anchors and the end.
+        settings: The interval of the anchors, and whether the clip is a loop.
+        number: Number of the frame, from 1.
+    """
+    share, end = incoming_share(number, settings.keyframe_interval), ending_weight(settings, number)
+    statistics = channel_statistics(estimates.incoming)
+    if share < 1:
+        statistics = mixed(channel_statistics(estimates.outgoing), statistics, share)
+    if end > 0:
+        statistics = mixed(statistics, channel_statistics(estimates.first), end)
+    return statistics
+
+
+def match_statistics(latent: torch.Tensor, reference: Statistics) -> torch.Tensor:
     """Give a latent the mean and standard deviation of a reference, channel by channel.
 
     This is adaptive instance normalization (Huang & Belongie, "Arbitrary Style Transfer in
@@ -143,54 +199,78 @@ def match_statistics(latent: torch.Tensor, reference: torch.Tensor) -> torch.Ten
 
     Args:
         latent: Shape `(channels, h, w)`, or `(tokens, channels)` where the family packs latents.
-        reference: Same shape.
+        reference: Of a latent of the same form.
 
     Returns:
         The latent with the reference's statistics, same shape.
     """
-    places = (1, 2) if latent.ndim == 3 else (0,)
-    mean = latent.mean(places, keepdim=True)
-    deviation = latent.std(places, keepdim=True, correction=0)
-    reference_mean = reference.mean(places, keepdim=True)
-    reference_deviation = reference.std(places, keepdim=True, correction=0)
-    scale = reference_deviation / (deviation + STATISTICS_EPSILON)
-    return (latent - mean) * scale + reference_mean
+    own = channel_statistics(latent)
+    scale = reference.deviation / (own.deviation + STATISTICS_EPSILON)
+    return (latent - own.mean) * scale + reference.mean
 
 
 def pull(
     clean: torch.Tensor,
-    previous: torch.Tensor,
-    anchor: torch.Tensor,
+    estimates: CoupledEstimates,
     settings: ClipSettings,
-    view: View | None = None,
-    end: float = 0.0,
+    number: int = 1,
+    view: View = AT_REST,
 ) -> torch.Tensor:
     """Give the direction in which a frame is drawn at full strength.
 
-    LP(r) - LP(x0) with r = (1 - gamma) * W_f(previous) + gamma * W_{0->f}(anchor). Where the
-    camera uncovers what frame 0 does not show, the previous frame stands in for it; where the
-    previous frame does not show it either, the frame itself does, which draws it nowhere. In a
-    loop, r is then drawn on to frame 0 as the frame after the last one.
+    LP(r) - LP(x0) with r = (1 - gamma) * W_f(previous) + gamma * A and, between the outgoing
+    anchor o and the incoming one i, A = (1 - s) * W_{o->f}(A_o) + s * W_{i->f}(A_i), s being the
+    `incoming_share`. Where the camera uncovers what an anchor does not show, the previous frame
+    stands in for it; where the previous frame does not show it either, the frame itself does, which
+    draws it nowhere. In a loop, r is then drawn on to frame 0 as the frame after the last one.
 
     Resampling takes detail away, and W_f is applied once a frame to what was resampled before.
     It does not build up without end: a share 1 - lambda of every estimate is the frame's own, and
     the late steps, which draw the detail, are not coupled.
 
     Args:
-        clean: Clean estimate x0 of the frame, shape `(channels, h, w)`, like all that follow.
-        previous: Coupled estimate of the previous frame at the same step.
-        anchor: Coupled estimate of frame 0 at the same step.
-        settings: gamma and the low-pass.
-        view: How the frame sees the two; None where the camera stands still.
-        end: Share of the end, see `ending_weight`.
+        clean: Clean estimate x0 of the frame, shape `(channels, h, w)`.
+        estimates: Coupled estimates of the frames before at the same step, of the same shape.
+        settings: gamma, the low-pass, the interval of the anchors and whether the clip is a loop.
+        number: Number of the frame, from 1.
+        view: How the frame sees those before it.
     """
-    ending = anchor
-    if view is not None:
-        previous = seen(previous, clean, view.previous)
-        anchor, ending = seen(anchor, previous, view.anchor), seen(anchor, previous, view.ending)
-    reference = torch.lerp(torch.lerp(previous, anchor, settings.anchor_weight), ending, end)
+    share, end = incoming_share(number, settings.keyframe_interval), ending_weight(settings, number)
+    previous = seen(estimates.previous, clean, view.previous)
+    anchor = seen(estimates.incoming, previous, view.incoming)
+    if share < 1:
+        anchor = torch.lerp(seen(estimates.outgoing, previous, view.outgoing), anchor, share)
+    reference = torch.lerp(previous, anchor, settings.anchor_weight)
+    if end > 0:
+        reference = torch.lerp(reference, seen(estimates.first, previous, view.ending), end)
     sigma = settings.propagation_low_pass
     return low_pass(reference, sigma) - low_pass(clean, sigma)
+
+
+def strongest(direction: torch.Tensor, clean: torch.Tensor, floor: float) -> torch.Tensor:
+    """Give the strength that leaves a frame just `motion_floor` away from its reference.
+
+    With d the root mean square of the pull, strength lambda leaves the frame at the distance
+    (1 - lambda) * d, so that it is 1 - floor / d. The floor counts in standard deviations of the
+    frame's own clean estimate at this step: autoencoders differ in the scale of their latents, and
+    estimates gain contrast from step to step, so that a distance in latent units would be wide
+    for one family and narrow for another, strict at the first step and slack at the last. It
+    holds at every step that is coupled, since a later step takes up the estimates that the model
+    makes of frames that an earlier one has brought together.
+
+    Args:
+        direction: The pull.
+        clean: Clean estimate of the frame, same shape.
+        floor: `motion_floor`, 0 to 1.
+
+    Returns:
+        A number without a shape, at most 1. It stays on the device: to read it there, frame by
+        frame and step by step, would stall it. Below 0 where the frame is nearer to its reference
+        than the floor by itself.
+    """
+    distance = direction.square().mean().sqrt()
+    least = floor * clean.std(correction=0)
+    return 1 - least / distance.clamp(min=torch.finfo(distance.dtype).tiny)
 
 
 def couple_frame(
@@ -200,33 +280,67 @@ def couple_frame(
     settings: ClipSettings,
     layout: LatentLayout | None = None,
     view: View | None = None,
-    end: float = 0.0,
-) -> torch.Tensor:
-    """Draw one frame's clean estimate towards the previous frame's and the anchor's.
+    number: int = 1,
+) -> tuple[torch.Tensor, torch.Tensor | float]:
+    """Draw one frame's clean estimate towards the previous frame's and the anchors'.
 
-    x0 + lambda * pull, then a share of the anchor's channel statistics.
+    x0 + lambda * pull, with lambda no higher than `strongest`, then a share of the anchors' channel
+    statistics.
+
+    The guard lowers coupling and nothing else. Frames whose own estimates are equal stay equal:
+    with a noise correlation of 1, a camera at rest and one prompt, the model itself makes identical
+    frames, which no strength, not even 0, sets apart.
 
     Args:
         clean: Clean estimate of the frame, shape of one latent.
-        estimates: Coupled estimates of the previous frame and of frame 0 at the same step.
+        estimates: Coupled estimates of the frames before at the same step.
         strength: lambda, 0 to 1.
-        settings: gamma, the low-pass and the share of color coherence.
+        settings: Strengths of the coupling.
         layout: How the pipeline packs latents; None where they are `(channels, h, w)`.
-        view: How the frame sees the previous frame and frame 0; None for a camera at rest.
-        end: Share of the end of a loop, see `ending_weight`.
+        view: How the frame sees those before it; None for a camera at rest.
+        number: Number of the frame, from 1: where it lies between its anchors and from the end.
 
     Returns:
-        The coupled clean estimate, same shape.
+        The coupled clean estimate, same shape, and the strength that it was coupled with: a tensor
+        on the device where `motion_floor` had a say in it.
     """
+    applied: torch.Tensor | float = strength
     if strength > 0:
-        latents = torch.stack([clean, estimates.previous, estimates.anchor])
-        own, previous, anchor = latents if layout is None else layout.to_grid(latents)
-        direction = pull(own, previous, anchor, settings, view, end)[None]
-        clean = clean + strength * (direction if layout is None else layout.from_grid(direction))[0]
+        own, grids = clean, estimates
+        if layout is not None:
+            own, *before = layout.to_grid(torch.stack([clean, *_latents(estimates)]))
+            grids = CoupledEstimates(*before)
+        direction = pull(own, grids, settings, number, view or AT_REST)[None]
+        direction = (direction if layout is None else layout.from_grid(direction))[0]
+        if settings.motion_floor > 0:
+            applied = strongest(direction, clean, settings.motion_floor).clamp(0, strength)
+        clean = clean + applied * direction
     if settings.color_coherence > 0:
-        colored = match_statistics(clean, estimates.anchor)
+        colored = match_statistics(clean, anchor_statistics(estimates, settings, number))
         clean = torch.lerp(clean, colored, settings.color_coherence)
-    return clean
+    return clean, applied
+
+
+def _latents(estimates: CoupledEstimates) -> tuple[torch.Tensor, ...]:
+    return estimates.previous, estimates.first, estimates.outgoing, estimates.incoming
+
+
+def scanned(
+    before: CoupledEstimates | None, latent: torch.Tensor, number: int, interval: int
+) -> CoupledEstimates:
+    """Go on to the next frame: the one that was just coupled is now the previous one.
+
+    Args:
+        before: What the frame was coupled to; None for frame 0.
+        latent: Its coupled estimate.
+        number: Its number.
+        interval: Frames from one anchor to the next, or 0.
+    """
+    if before is None:
+        return CoupledEstimates(latent, latent, latent, latent)
+    if renews_anchor(number, interval):
+        return CoupledEstimates(latent, before.first, before.incoming, latent)
+    return replace(before, previous=latent)
 
 
 def couple_frames(
@@ -238,7 +352,7 @@ def couple_frames(
     views: Sequence[View] | None = None,
     first_frame: int = 0,
     held: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, CoupledEstimates]:
+) -> tuple[torch.Tensor, CoupledEstimates, torch.Tensor | int]:
     """Scan along the frames of a segment at one step.
 
     Args:
@@ -253,21 +367,25 @@ def couple_frames(
         held: What the first of the frames is held to, shape of one latent; None for a free one.
 
     Returns:
-        The coupled estimates, shape `(frames, ...)`, and what the next segment goes on from.
+        The coupled estimates, shape `(frames, ...)`; what the next segment goes on from; and in how
+        many of the frames `motion_floor` lowered the strength, on the device.
     """
     coupled: list[torch.Tensor] = []
+    lowered: torch.Tensor | int = 0
     numbers = range(first_frame, first_frame + len(clean))
-    for number, frame, view in zip(numbers, clean, views or repeat(None, len(clean)), strict=True):
+    # Copies: a view in the carry would keep the estimates of its whole batch.
+    frames = map(torch.clone, clean)
+    for number, frame, view in zip(numbers, frames, views or repeat(None, len(clean)), strict=True):
         latent = frame
         if held is not None and number == first_frame:
             latent = held
         elif before is not None:
-            end = ending_weight(settings, number)
-            latent = couple_frame(frame, before, strength, settings, layout, view, end)
-        before = CoupledEstimates(latent, latent if before is None else before.anchor)
+            latent, applied = couple_frame(frame, before, strength, settings, layout, view, number)
+            lowered = lowered + (applied < strength)
+        before = scanned(before, latent, number, settings.keyframe_interval)
         coupled.append(latent)
     assert before is not None, "a segment has at least one frame"
-    return torch.stack(coupled), before
+    return torch.stack(coupled), before, lowered
 
 
 def couple_step(
@@ -308,7 +426,8 @@ def couple_step(
 class Coupling:
     """The scan over all segments of one batch, from the first step to the last.
 
-    It is the one object here with state: it counts the steps and gathers the carries.
+    It is the one object here with state: it counts the steps, gathers the carries, and counts what
+    `motion_floor` did.
 
     Args:
         scheduler: The pipeline's scheduler.
@@ -327,6 +446,20 @@ class Coupling:
         self._on_step = on_step
         self._step = 0
         self._carries: list[list[CoupledEstimates]] = [[] for _ in segments]
+        self._lowered: list[torch.Tensor | int] = [0 for _ in segments]
+
+    @property
+    def steps(self) -> int:
+        """Model calls so far."""
+        return self._step
+
+    @property
+    def frame_steps_lowered(self) -> list[int]:
+        """Frames times steps, of each segment, in which `motion_floor` lowered the strength.
+
+        To be read once at the end: it waits for the device.
+        """
+        return [int(count) for count in self._lowered]
 
     @property
     def carries(self) -> list[Carry]:
@@ -364,12 +497,12 @@ class Coupling:
         noisy = sample.float()
         clean = clean_estimate(noisy, estimate, level, predicts)
         coupled_output, coupled_sample = model_output.clone(), sample.clone()
-        for segment, carry in zip(self._segments, self._carries, strict=True):
+        for index, (segment, carry) in enumerate(zip(self._segments, self._carries, strict=True)):
             settings, rows = segment.settings, segment.rows
             strength = strength_at(settings, *position)
             before = segment.carry[self._step] if segment.carry is not None else None
             held = segment.held(self._step) if segment.held is not None else None
-            coupled, after = couple_frames(
+            coupled, after, lowered = couple_frames(
                 clean[rows],
                 before,
                 strength,
@@ -380,6 +513,7 @@ class Coupling:
                 held,
             )
             carry.append(after)
+            self._lowered[index] += lowered
             couples = strength > 0 or settings.color_coherence > 0
             first = rows.start + (1 if before is None and held is None else 0)
             last = rows.stop if couples else rows.start + (1 if held is not None else 0)

@@ -1,7 +1,7 @@
 """Temporal figures of a finished clip: does it flicker, drift away, or stand still?
 
 Every figure is in [0, 1], and is computed frame by frame, in memory that does not grow with the
-clip.
+clip. Records also hold `RENDER_FIGURES`, which pictures alone do not tell.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,10 @@ FIGURES = (
     "color_drift",
     "frozen_fraction",
 )
+
+RENDER_FIGURES = ("motion_floor_acted",)
+"""Figures that the renderer adds: the share of a clip's frame-steps (frames times model calls) in
+which `motion_floor` lowered the coupling, so as not to let the clip freeze."""
 
 FROZEN_LEVELS = 1
 """Neighbouring frames whose pixels differ by no more, of 255 levels, count as equal."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 
@@ -30,6 +30,7 @@ from tempprop.motion import (
     ending_maps,
     in_latent_pixels,
     inverse,
+    maps_from_first,
     views,
 )
 from tempprop.noise import (
@@ -62,6 +63,9 @@ class FrameChunk:
         decode_seconds: Share of the time of decoding.
         frames_per_batch: Frames that are denoised together: fewer than asked for where memory ran
             out.
+        frame_steps: Frames times model calls that it took.
+        frame_steps_lowered: In how many of a batch's `motion_floor` lowered the coupling; told with
+            the batch's last frames of the clip.
         state: What the rest of the clip can go on from, see `tempprop.checkpoint`; None for frames
             in the middle of a batch, and at the end of the clip.
     """
@@ -72,7 +76,17 @@ class FrameChunk:
     denoise_seconds: float
     decode_seconds: float
     frames_per_batch: int
+    frame_steps: int
+    frame_steps_lowered: int
     state: ClipState | None
+
+    def from_frame(self, index: int) -> "FrameChunk":
+        """Leave out the first so many frames."""
+        return (
+            replace(self, first_frame=self.first_frame + index, frames=self.frames[index:])
+            if index
+            else self
+        )
 
 
 @dataclass
@@ -113,12 +127,16 @@ class _Denoised:
         runs: What it is made of, in order.
         latents: What the pipeline hands to its autoencoder, the frames of the runs in order.
         states: What each of the runs leaves behind.
+        steps: Model calls for each of the frames.
+        frame_steps_lowered: In how many frame-steps of each run `motion_floor` acted.
         seconds: Time of denoising.
     """
 
     runs: Sequence[_Run]
     latents: torch.Tensor
     states: Sequence[ClipState]
+    steps: int
+    frame_steps_lowered: Sequence[int]
     seconds: float
 
 
@@ -132,6 +150,7 @@ def batch_key(spec: ClipSpec) -> tuple[object, ...]:
         spec.num_inference_steps,
         spec.guidance_scale,
         bool(spec.negative_prompt),
+        spec.attention,
     )
 
 
@@ -165,7 +184,7 @@ def render_clips(
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
     states: Mapping[str, ClipState] | None = None,
-    picture_digests: Mapping[str, str] | None = None,
+    picture_digest: Callable[[str], str | None] | None = None,
     more: Callable[[], ClipSpec | None] | None = None,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Iterator[FrameChunk]:
@@ -181,8 +200,8 @@ def render_clips(
             the rest of the clips.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         states: By clip_id, what clips that were begun elsewhere go on from.
-        picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
-            from; without one it starts from whatever lies at `init_image`.
+        picture_digest: Gives, by clip_id, the sha256 of the picture's file that a clip has to
+            start from; without one it starts from whatever lies at `init_image`.
         more: Asked for another clip of the same `batch_key` whenever a batch has room for one;
             gives None when there is none at the moment.
         on_step: Called before each step with the share done, 0 to 1, of each clip of the batch;
@@ -211,10 +230,12 @@ def render_clips(
     fill()
     while clips:
         if len({batch_key(clip.spec) for clip in clips}) > 1:
-            raise ValueError("clips of one call must agree in model, size, steps and guidance")
+            raise ValueError(
+                "clips of one call must agree in model, size, steps, guidance and attention"
+            )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
-        work = partial(_denoise, model, encode, clips, picture_digests or {}, on_step)
+        work = partial(_denoise, model, encode, clips, picture_digest, on_step)
         batch, fitting = halved_when_out_of_memory(work, wanted)
         if fitting < wanted:
             frames_per_batch = fitting
@@ -246,7 +267,7 @@ def _denoise(
     model: LoadedModel,
     encode: PromptEncoder,
     clips: Sequence[_Clip],
-    picture_digests: Mapping[str, str],
+    picture_digest: Callable[[str], str | None] | None,
     on_step: Callable[[Mapping[str, float]], None] | None,
     frames_per_batch: int,
 ) -> _Denoised:
@@ -262,7 +283,7 @@ def _denoise(
         _run_noise(run, chain, layout, ending)
         for run, chain, ending in zip(batch, chains, endings, strict=True)
     ]
-    pictures = [_run_picture(model, run, layout, picture_digests) for run in batch]
+    pictures = [_run_picture(model, run, layout, picture_digest) for run in batch]
     segments = list(_segments(batch, layout, cameras, endings, pictures, model.device))
     started = time.perf_counter()
 
@@ -279,7 +300,14 @@ def _denoise(
         ClipState(run.end, chain[-1], carry)
         for run, chain, carry in zip(batch, chains, coupling.carries, strict=True)
     ]
-    return _Denoised(batch, torch.cat(latents), states, time.perf_counter() - started)
+    return _Denoised(
+        runs=batch,
+        latents=torch.cat(latents),
+        states=states,
+        steps=coupling.steps,
+        frame_steps_lowered=coupling.frame_steps_lowered,
+        seconds=time.perf_counter() - started,
+    )
 
 
 def _share_done(run: _Run, share_of_steps: float) -> float:
@@ -289,31 +317,33 @@ def _share_done(run: _Run, share_of_steps: float) -> float:
 def _decode(model: LoadedModel, batch: _Denoised, frames_per_batch: int) -> Iterator[FrameChunk]:
     """Decode a batch a few frames at a time, and cut what comes at the borders of its clips."""
     places = [
-        (run, frame, state if frame == run.end - 1 < run.spec.num_frames - 1 else None)
-        for run, state in zip(batch.runs, batch.states, strict=True)
+        (index, frame)
+        for index, run in enumerate(batch.runs)
         for frame in range(run.first_frame, run.end)
     ]
 
     def name_of(row: int) -> str:
-        run, frame, _ = places[row]
-        return f"clip {run.spec.clip_id!r}: frame {frame}"
+        index, frame = places[row]
+        return f"clip {batch.runs[index].spec.clip_id!r}: frame {frame}"
 
     row = 0
     started = time.perf_counter()
     for pictures in decoded(model.pipeline, batch.latents, name_of):
         frames = to_uint8(pictures)
         seconds_a_frame = (time.perf_counter() - started) / len(frames)
-        here = places[row : row + len(frames)]
-        for run, group in groupby(range(len(frames)), key=lambda index: here[index][0]):
-            rows = list(group)
+        for index, group in groupby(range(row, row + len(frames)), key=lambda r: places[r][0]):
+            rows, run = list(group), batch.runs[index]
+            at_border = places[rows[-1]][1] == run.end - 1
             yield FrameChunk(
                 clip_id=run.spec.clip_id,
-                first_frame=here[rows[0]][1],
-                frames=frames[rows[0] : rows[-1] + 1],
+                first_frame=places[rows[0]][1],
+                frames=frames[rows[0] - row : rows[-1] - row + 1],
                 denoise_seconds=batch.seconds / len(places) * len(rows),
                 decode_seconds=seconds_a_frame * len(rows),
                 frames_per_batch=frames_per_batch,
-                state=here[rows[-1]][2],
+                frame_steps=len(rows) * batch.steps,
+                frame_steps_lowered=batch.frame_steps_lowered[index] if at_border else 0,
+                state=batch.states[index] if at_border and run.end < run.spec.num_frames else None,
             )
         row += len(frames)
         started = time.perf_counter()
@@ -325,10 +355,13 @@ def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
     if spec.motion == Motion():
         return None
     scale = spec.height // layout.shape[1]
-    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, (spec.width, spec.height))
+    size = (spec.width, spec.height)
+    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
     return [
         CameraMaps(
-            in_latent_pixels(frame.from_previous, scale), in_latent_pixels(frame.to_first, scale)
+            in_latent_pixels(frame.from_previous, scale),
+            in_latent_pixels(frame.to_outgoing, scale),
+            in_latent_pixels(frame.to_incoming, scale),
         )
         for frame in maps
     ]
@@ -378,8 +411,7 @@ def _run_noise(
     if endings is None:
         return looped_noise(chain, *place)
     scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
-    frames = range(run.first_frame, run.first_frame + run.num_frames)
-    behind = (ending_maps(spec.motion, 0, 1, frame, size)[0] for frame in frames)
+    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
     return looped_noise(
         chain,
         *place,
@@ -391,7 +423,10 @@ def _run_noise(
 
 
 def _run_picture(
-    model: LoadedModel, run: _Run, layout: LatentLayout, digests: Mapping[str, str]
+    model: LoadedModel,
+    run: _Run,
+    layout: LatentLayout,
+    digest_of: Callable[[str], str | None] | None,
 ) -> torch.Tensor | None:
     """Encode the picture that frame 0 is, as the scheduler sees it; None where there is none.
 
@@ -400,7 +435,7 @@ def _run_picture(
     spec = run.spec
     if spec.init_image is None or run.first_frame > 0:
         return None
-    digest = digests.get(spec.clip_id)
+    digest = digest_of(spec.clip_id) if digest_of is not None else None
     picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
     return layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
 

@@ -23,6 +23,9 @@ CLIP_ID_PATTERN = r"^[A-Za-z0-9._-]{1,128}$"
 
 DEFAULT_PROJECT = ""
 
+Attention = Literal["none", "first", "first+prev"]
+"""Whose keys and values join those of a frame: nobody's, frame 0's, also the previous frame's."""
+
 
 class Frozen(BaseModel):
     """Base of all values: immutable, no unknown fields, no silent conversion of types."""
@@ -107,9 +110,17 @@ class ClipSettings(Frozen):
             whose corrector makes its own sample, they differ at the first step only.
         propagation_low_pass: Standard deviation, in latent pixels, of the Gaussian below which
             frames are coupled; 0 couples every frequency.
-        anchor_weight: Share gamma of frame 0, against the previous frame, in the coupling, 0 to 1.
-        color_coherence: Share of frame 0's channel statistics that every frame takes over, 0 to 1.
-        attention: Whose keys and values join each frame's self-attention.
+        anchor_weight: Share gamma of the anchor, against the previous frame, in the coupling, 0 to
+            1.
+        keyframe_interval: Frames from one anchor to the next, 0 to 100000; 0 keeps frame 0 as the
+            only anchor. See `tempprop.anchors`.
+        color_coherence: Share of the anchor's channel statistics that every frame takes over, 0 to
+            1.
+        motion_floor: Least distance that the coupling leaves between a frame and what it is drawn
+            to, in standard deviations of the frame's clean estimate, 0 to 1. It keeps a strongly
+            coupled clip from freezing; 0 lets it freeze.
+        attention: Whose keys and values join each frame's own in self-attention: those of frame 0
+            (`first`), also those of the previous frame (`first+prev`), or nobody's (`none`).
     """
 
     negative_prompt: str = ""
@@ -128,8 +139,10 @@ class ClipSettings(Frozen):
     propagation_keeps: Literal["noise", "sample"] = "sample"
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
     anchor_weight: float = Field(default=0.2, ge=0, le=1)
+    keyframe_interval: int = Field(default=0, ge=0, le=100_000)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
-    attention: Literal["none"] = "none"
+    motion_floor: float = Field(default=0.02, ge=0, le=1)
+    attention: Attention = "none"
 
 
 class ClipSpec(ClipSettings):
@@ -237,7 +250,8 @@ class RenderConfig(Frozen):
         scheduler: Replaces the checkpoint's scheduler.
         allow_pickle: Also load weights that are not safetensors. Such files can run any code:
             only for checkpoints whose author you trust.
-        frames_per_batch: Frames that are denoised together; more is faster and takes more memory.
+        frames_per_batch: Frames that are denoised together, of one clip or of several: `auto` takes
+            what is fastest and fits into memory, measured once a model and size.
         seed: Seed of the clips that name none; None derives one from the clip_id.
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
@@ -250,7 +264,7 @@ class RenderConfig(Frozen):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     scheduler: SchedulerConfig | None = None
     allow_pickle: bool = False
-    frames_per_batch: int = Field(default=16, ge=1)
+    frames_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
@@ -327,6 +341,8 @@ class ClipResult(Frozen):
         media: The file.
         quality: Temporal figures of the clip, see `tempprop.quality`.
         seconds: Time spent.
+        frames_per_batch: Frames that were denoised together: fewer than the configuration says
+            where memory ran out.
         hardware: Host name, device and so on.
         attempts: How many it took, 1 for the first.
         run_id: The run that rendered it.
@@ -346,6 +362,7 @@ class ClipResult(Frozen):
     media: Media
     quality: Mapping[str, float]
     seconds: StageSeconds
+    frames_per_batch: int
     hardware: Mapping[str, str]
     attempts: int
     run_id: str

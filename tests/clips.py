@@ -15,18 +15,19 @@ SLOW_STEPS = 150
 
 
 def tiny_config(checkpoint: Path, *, steps: int = 3, **values) -> RenderConfig:
-    return RenderConfig(
-        model=str(checkpoint),
-        workers=WorkerConfig(torch_threads=1),
-        clip=ClipSettings(width=32, height=32, num_frames=6, num_inference_steps=steps),
-        retries=RetryConfig(max_attempts=2, max_worker_deaths=3),
-        **values,
-    )
+    defaults = {
+        "frames_per_batch": 16,
+        "workers": WorkerConfig(torch_threads=1),
+        "clip": ClipSettings(width=32, height=32, num_frames=6, num_inference_steps=steps),
+        "retries": RetryConfig(max_attempts=2, max_worker_deaths=3),
+    }
+    return RenderConfig(model=str(checkpoint), **(defaults | values))
 
 
 def tiny_overrides(checkpoint: Path, *, steps: int = 3) -> list[str]:
     values = {
         "model": checkpoint,
+        "frames_per_batch": 16,
         "clip.width": 32,
         "clip.height": 32,
         "clip.num_frames": 6,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from object_storage import ObjectStorage, seaweedfs
 
 TEST_HOME = Path(tempfile.mkdtemp(prefix="tempprop-tests-"))
@@ -63,3 +64,9 @@ def s3_uri(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> st
     for name, value in object_storage.environment().items():
         monkeypatch.setenv(name, value)
     return f"s3://clips/{uuid.uuid4().hex}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU"))

@@ -26,6 +26,7 @@ def test_what_is_written_is_read(store):
     assert first["created_at"] == results[0].created_at
     assert (first["init_image"], first["init_image_sha256"]) == (None, None)
     assert first["quality_color_drift"] == 0.25
+    assert first["quality_motion_floor_acted"] == 0.5
     assert first["quality_frozen_fraction"] is None
     assert type(results[0].spec).model_validate_json(first["spec_json"]) == results[0].spec
 

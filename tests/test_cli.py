@@ -17,6 +17,7 @@ from records import failure_of, result_of, small_disk
 
 from flows.cli import app
 from tempprop import store as store_module
+from tempprop.attention import SELF_ATTENTION
 from tempprop.config import config_names
 from tempprop.doctor import LIBRARIES
 from tempprop.families import FAMILIES
@@ -448,12 +449,13 @@ def test_the_list_of_models_has_one_line_for_each(call, monkeypatch, columns):
 def test_the_families_have_a_line_each_with_what_they_support(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     header, *lines = call("models", "families").out.splitlines()
-    assert header.split() == ["models", "pipeline", "negative", "prompt", "packed"]
+    assert header.split() == ["models", "pipeline", "negative", "attention", "packed"]
     for line, family in zip(lines, FAMILIES.values(), strict=True):
         start = f"{family.models}  "
-        name, negative_prompt, packed = line.removeprefix(start).split()
+        name, negative_prompt, attention, packed = line.removeprefix(start).split()
         assert line.startswith(start)
         assert f"{name}Pipeline" == family.pipeline_class
+        assert (attention == "✓") == (family.pipeline_class in SELF_ATTENTION)
         assert (packed == "✓") == family.packed
         assert negative_prompt == {"none": "✓", "some": "some", "all": "-"}[family.distilled]
 

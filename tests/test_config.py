@@ -78,7 +78,7 @@ def test_a_motion_is_set_by_its_fields(tmp_path):
         ("clip.motion.zoom=0:(sin(t))", "clip.motion.zoom: must be a number, or keyframes"),
         ("clip.motion.zoom=20", "clip.motion.zoom: must stay from 0.1 to 10 (value: 20)"),
         ("clip.motion.zom=1", "there is no such key; did you mean clip.motion.zoom"),
-        ("clip.attention=first", "clip.attention: should be 'none'"),
+        ("clip.attention=last", "clip.attention: should be 'none', 'first' or 'first+prev'"),
         ("clip=3", "clip: should be a valid dictionary"),
         ("dtype=no", "dtype: should be 'float32', 'float16' or 'bfloat16' (value: False)"),
         ("clip.fps", "not of the form key=value"),

@@ -183,7 +183,7 @@ def test_two_clips_in_work_on_one_worker_are_both_committed(tiny_checkpoint, tmp
     clips = [planned(config, f"clip-{n}") for n in range(2)]
     results = []
     threads = [
-        threading.Thread(target=lambda clip=clip: results.append(worker.render(clip, 1, 16)))
+        threading.Thread(target=lambda clip=clip: results.append(worker.render(clip, 1)))
         for clip in clips
     ]
     for thread in threads:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tempprop.errors import InputError, ManifestError, Problem
 from tempprop.manifest import check_texts, read_clips, validate_manifest
 from tempprop.manifest_problems import MAX_PROBLEMS
-from tempprop.manifest_schema import MANIFEST_SCHEMA, RESERVED_COLUMNS
+from tempprop.manifest_schema import MANIFEST_SCHEMA
 from tempprop.manifest_writing import write_manifest
 from tempprop.spec import (
     ClipSettings,
@@ -59,7 +59,7 @@ def only(source: str) -> ClipSpec:
 
 
 def test_the_schema_has_every_field_of_a_clip():
-    assert set(MANIFEST_SCHEMA.names) == set(ClipSpec.model_fields) | set(RESERVED_COLUMNS)
+    assert set(MANIFEST_SCHEMA.names) == set(ClipSpec.model_fields)
 
 
 def test_empty_cells_take_the_values_of_the_configuration(tmp_path):
@@ -218,7 +218,7 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
         ("guidance_scale", 2**60 + 1, "more digits"),
         ("noise_correlation", 1.5, "less than or equal to 1"),
         ("propagation_keeps", "both", "'noise' or 'sample'"),
-        ("attention", "first", "cross-frame attention is not in this version"),
+        ("attention", "last", "'none', 'first' or 'first+prev'"),
         ("loras", [{"path": ""}], "path: should have at least 1 character"),
         ("loras", [{"path": "x", "scale": 1.0}], "scale: Extra inputs"),
         ("loras", [{"path": "x", "weight": math.inf}], "finite"),

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tempprop.anchors import anchor_frames
 from tempprop.motion import (
     IDENTITY,
     CameraMaps,
@@ -15,6 +16,7 @@ from tempprop.motion import (
     in_latent_pixels,
     inverse,
     is_identity,
+    maps_from_first,
     moved,
     seen,
     views,
@@ -86,17 +88,45 @@ def test_the_map_to_frame_0_undoes_every_step(motion, frame):
     """W_{0->f} = W_f ... W_1."""
     maps = camera_maps(motion, 0, frame + 1, (WIDTH, HEIGHT))
     walked = reduce(lambda product, step: step.from_previous @ product, maps, IDENTITY)
-    assert np.allclose(maps[frame].to_first @ walked, IDENTITY, atol=1e-6)
+    assert np.allclose(maps[frame].to_incoming @ walked, IDENTITY, atol=1e-6)
+
+
+@given(motions, st.integers(0, 6), st.integers(1, 4), st.integers(0, 5))
+def test_a_run_in_the_middle_has_the_maps_of_the_whole(motion, first, count, interval):
+    whole = camera_maps(motion, 0, first + count, (WIDTH, HEIGHT), interval)
+    run = camera_maps(motion, first, count, (WIDTH, HEIGHT), interval)
+    for one, other in zip(run, whole[first:], strict=True):
+        assert np.array_equal(one.from_previous, other.from_previous)
+        assert np.array_equal(one.to_outgoing, other.to_outgoing)
+        assert np.array_equal(one.to_incoming, other.to_incoming)
+
+
+@given(motions, st.integers(0, 12), st.integers(1, 5))
+def test_the_maps_to_the_anchors_undo_the_steps_since(motion, frame, interval):
+    """W_{a->f} = W_f ... W_{a+1}."""
+    maps = camera_maps(motion, 0, frame + 1, (WIDTH, HEIGHT), interval)
+    outgoing, incoming = anchor_frames(frame, interval)
+    for anchor, back in ((outgoing, maps[-1].to_outgoing), (incoming, maps[-1].to_incoming)):
+        steps = maps[anchor + 1 :]
+        walked = reduce(lambda product, step: step.from_previous @ product, steps, IDENTITY)
+        assert np.allclose(back @ walked, IDENTITY, atol=1e-6)
+
+
+@pytest.mark.parametrize("zoom", [0.5, 2.0])
+def test_anchors_of_a_long_zoom_are_as_exact_as_those_of_its_beginning(zoom):
+    """Frame 0 is long out of reach; two anchors ago the picture was 16 times as large or small."""
+    motion = Motion(zoom=zoom, translation_x=3, angle=7)
+    early, late = (camera_maps(motion, at, 4, (WIDTH, HEIGHT), 4) for at in (6, 20_006))
+    for one, other in zip(early, late, strict=True):
+        assert np.array_equal(one.to_outgoing, other.to_outgoing)
+        assert np.array_equal(one.to_incoming, other.to_incoming)
 
 
 @given(motions, st.integers(0, 6), st.integers(1, 4))
-def test_a_run_in_the_middle_has_the_maps_of_the_whole(motion, first, count):
-    whole = camera_maps(motion, 0, first + count, (WIDTH, HEIGHT))
-    for one, other in zip(
-        camera_maps(motion, first, count, (WIDTH, HEIGHT)), whole[first:], strict=True
-    ):
-        assert np.array_equal(one.from_previous, other.from_previous)
-        assert np.array_equal(one.to_first, other.to_first)
+def test_the_maps_from_frame_0_are_those_of_a_clip_that_ends_there(motion, first, count):
+    run = maps_from_first(motion, first, count, (WIDTH, HEIGHT))
+    for frame, matrix in enumerate(run, first):
+        assert np.array_equal(matrix, ending_maps(motion, 0, 1, frame, (WIDTH, HEIGHT))[0])
 
 
 @given(motions, st.sampled_from([2, 8, 16]), st.floats(0, WIDTH), st.floats(0, HEIGHT))
@@ -109,9 +139,9 @@ def test_in_latent_pixels_everything_is_smaller_by_the_scale(motion, scale, x, y
 
 def test_nothing_leads_into_frame_0_and_a_camera_at_rest_is_the_identity():
     maps = camera_maps(Motion(zoom="5:(1), 6:(2)"), 0, 7, (WIDTH, HEIGHT))
-    assert all(is_identity(at_rest.to_first) for at_rest in maps[:6])
+    assert all(is_identity(at_rest.to_incoming) for at_rest in maps[:6])
     assert all(is_identity(at_rest.from_previous) for at_rest in maps[:6])
-    assert not is_identity(maps[6].to_first)
+    assert not is_identity(maps[6].to_incoming)
     assert is_identity(camera_maps(Motion(zoom=2), 0, 1, (WIDTH, HEIGHT))[0].from_previous)
 
 
@@ -120,14 +150,14 @@ def test_a_zoom_without_end_stays_finite(zoom):
     maps = camera_maps(Motion(zoom=zoom, angle=3), 5000, 1, (WIDTH, HEIGHT))
     (view,) = views(maps, (HEIGHT // 8, WIDTH // 8), CPU)
     latent, beneath = torch.randn(2, 4, HEIGHT // 8, WIDTH // 8)
-    picture = seen(latent, beneath, view.anchor)
+    picture = seen(latent, beneath, view.incoming)
     assert torch.isfinite(picture).all()
     if zoom < 1:
         assert torch.equal(picture, beneath)
 
 
 def _view_of(matrix, shape):
-    (view,) = views([CameraMaps(matrix, inverse(matrix))], shape, CPU)
+    (view,) = views([CameraMaps(matrix, inverse(matrix), inverse(matrix))], shape, CPU)
     return view
 
 
@@ -146,7 +176,7 @@ def test_whole_pixels_are_moved_as_they_are(x, y):
                 expected[:, row, column] = latent[:, row - y, column - x]
     view = _view_of(_shift(x, y), (6, 8))
     assert torch.allclose(seen(latent, beneath, view.previous), expected, atol=1e-5)
-    assert torch.allclose(seen(latent, beneath, view.anchor), expected, atol=1e-5)
+    assert torch.allclose(seen(latent, beneath, view.incoming), expected, atol=1e-5)
 
 
 @settings(deadline=None)

@@ -80,7 +80,6 @@ def test_a_directory_is_loaded_ready_to_render(tiny_checkpoint):
     model = load_pipeline(str(tiny_checkpoint), dtype="bfloat16", device="cpu")
     assert isinstance(model.pipeline, StableDiffusionPipeline)
     assert model.pipeline.unet.dtype == torch.bfloat16
-    assert model.pipeline.vae.use_slicing
     assert (model.device, model.pipeline.unet.device) == (torch.device("cpu"),) * 2
     assert model.identity == identify_model(str(tiny_checkpoint))
     assert model.identity.pipeline_class == "StableDiffusionPipeline"

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from rendering import ROUNDING, STRONG, clip_spec, largest_difference, loaded, r
 from tiny_pipelines import flux, stable_diffusion
 
 from tempprop.errors import NonFiniteLatentsError, RenderError
+from tempprop.render import render_clips
 from tempprop.spec import Motion
 
 
@@ -88,6 +91,48 @@ def test_a_loop_has_no_seam_and_is_chunk_exact(model, motion):
         assert steps[-1] <= np.median(steps[:-1])
 
 
+KEYFRAMES = {**MOVING, "num_frames": 11, "keyframe_interval": 4, "anchor_weight": 0.5}
+
+
+@pytest.mark.parametrize("build", [stable_diffusion, flux])
+@pytest.mark.parametrize("frames_per_batch", [1, 2, 3, 5])
+def test_keyframes_are_chunk_exact_wherever_the_clip_is_cut(build, frames_per_batch):
+    model, spec = loaded(build()), clip_spec(**KEYFRAMES)
+    whole = render(model, spec)["clip"]
+    chunked = render(model, spec, frames_per_batch=frames_per_batch)["clip"]
+    assert largest_difference(whole, chunked) <= ROUNDING
+
+
+def test_keyframes_count_from_the_frame_after_the_first_of_them(model):
+    """Frame 4 becomes an anchor; what is drawn to it comes after it."""
+    renewed, lone = (
+        render(model, clip_spec(**KEYFRAMES | {"keyframe_interval": k}))["clip"] for k in (4, 0)
+    )
+    assert np.array_equal(renewed[:5], lone[:5])
+    for frame, other in zip(renewed[5:], lone[5:], strict=True):
+        assert largest_difference(frame, other) > ROUNDING
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_an_interval_as_long_as_the_clip_changes_no_bit(model, loop):
+    lone, renewed = (
+        clip_spec(**MOVING, loop=loop, keyframe_interval=interval) for interval in (0, 5)
+    )
+    assert np.array_equal(render(model, lone)["clip"], render(model, renewed)["clip"])
+
+
+@pytest.mark.parametrize("motion", [Motion(), Motion(zoom=1.05)])
+def test_a_loop_with_keyframes_has_no_seam_and_is_chunk_exact(model, motion):
+    circle = {"propagation_end": 1.0, "num_frames": 12, "loop": True, "keyframe_interval": 4}
+    spec = clip_spec(**STRONG | circle, motion=motion)
+    frames = render(model, spec)["clip"]
+    chunked = render(model, spec, frames_per_batch=5)["clip"]
+    assert largest_difference(frames, chunked) <= ROUNDING
+    if motion == Motion():
+        steps = np.abs(np.roll(frames, -1, axis=0).astype(float) - frames).mean(axis=(1, 2, 3))
+        assert steps[-1] <= np.median(steps[:-1])
+
+
 def test_neighbors_in_the_batch_do_not_matter(model):
     one, other = clip_spec("one", **STRONG), clip_spec("other", seed=12, **STRONG)
     together = render(model, other, one, frames_per_batch=4)
@@ -96,10 +141,30 @@ def test_neighbors_in_the_batch_do_not_matter(model):
 
 
 def test_full_coupling_with_full_noise_correlation_is_a_frozen_clip(model):
-    clip = render(
-        model, clip_spec(noise_correlation=1.0, propagation_strength=1.0, propagation_end=1.0)
-    )["clip"]
+    full = {"noise_correlation": 1.0, "propagation_strength": 1.0, "propagation_end": 1.0}
+    clip = render(model, clip_spec(**full, motion_floor=0.0))["clip"]
     assert largest_difference(clip, np.broadcast_to(clip[0], clip.shape)) <= ROUNDING
+
+
+FROZEN = {
+    "propagation_strength": 1.0,
+    "propagation_end": 1.0,
+    "propagation_keeps": "noise",
+    "color_coherence": 1.0,
+    "num_inference_steps": 1,
+}
+
+
+def test_the_motion_floor_keeps_a_fully_coupled_clip_alive_and_says_so(model):
+    frozen, alive = (clip_spec(**FROZEN, motion_floor=floor) for floor in (0.0, 0.1))
+    clip = render(model, frozen)["clip"]
+    assert largest_difference(clip, np.broadcast_to(clip[0], clip.shape)) <= ROUNDING
+    chunks = list(render_clips(model, [alive], frames_per_batch=2))
+    frames = np.concatenate([chunk.frames for chunk in chunks])
+    for frame, after in pairwise(frames):
+        assert largest_difference(frame, after) > ROUNDING
+    assert [chunk.frame_steps for chunk in chunks] == [2, 2, 1]
+    assert [chunk.frame_steps_lowered for chunk in chunks] == [1, 2, 1]
 
 
 def test_stochastic_schedulers_are_chunk_exact_too():

@@ -68,14 +68,14 @@ CHAT_TEMPLATE = (
 )
 
 
-def _tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
     symbols = string.ascii_lowercase + string.digits + string.punctuation
     tokens = ["<|startoftext|>", "<|endoftext|>", *symbols, *(f"{s}</w>" for s in symbols)]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
 
 
-def _text_config(**options: Any) -> CLIPTextConfig:
+def clip_text_config(**options: Any) -> CLIPTextConfig:
     values = {
         "bos_token_id": 0,
         "eos_token_id": 1,
@@ -120,7 +120,7 @@ def _unet(**options: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(**(values | options))
 
 
-def _ready(pipeline: Any) -> Any:
+def ready(pipeline: Any) -> Any:
     """Switch dropout off, as loading a saved pipeline does."""
     for component in pipeline.components.values():
         if isinstance(component, torch.nn.Module):
@@ -134,15 +134,15 @@ def stable_diffusion(scheduler: Any = None) -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline(
         unet=_unet(),
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config()),
-        tokenizer=_tokenizer(),
+        text_encoder=CLIPTextModel(clip_text_config()),
+        tokenizer=clip_tokenizer(),
         scheduler=scheduler
         or DDIMScheduler(clip_sample=False, beta_schedule="scaled_linear", steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def stable_diffusion_2() -> StableDiffusionPipeline:
@@ -162,14 +162,14 @@ def latent_consistency() -> LatentConsistencyModelPipeline:
     pipeline = LatentConsistencyModelPipeline(
         unet=_unet(time_cond_proj_dim=32),
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config()),
-        tokenizer=_tokenizer(),
+        text_encoder=CLIPTextModel(clip_text_config()),
+        tokenizer=clip_tokenizer(),
         scheduler=LCMScheduler(beta_schedule="scaled_linear", clip_sample=False),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def stable_diffusion_xl(scheduler: Any = None) -> StableDiffusionXLPipeline:
@@ -182,13 +182,13 @@ def stable_diffusion_xl(scheduler: Any = None) -> StableDiffusionXLPipeline:
             cross_attention_dim=32,
         ),
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
-        tokenizer=_tokenizer(),
-        tokenizer_2=_tokenizer(),
+        text_encoder=CLIPTextModel(clip_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(clip_text_config()),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         scheduler=scheduler or EulerDiscreteScheduler(),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def stable_diffusion_xl_turbo() -> StableDiffusionXLPipeline:
@@ -219,15 +219,15 @@ def stable_diffusion_3() -> StableDiffusion3Pipeline:
             out_channels=4,
         ),
         vae=_vae(shift_factor=0.0609, scaling_factor=1.5),
-        text_encoder=CLIPTextModelWithProjection(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config()),
+        text_encoder=CLIPTextModelWithProjection(clip_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(clip_text_config()),
         text_encoder_3=text_encoder_3,
-        tokenizer=_tokenizer(),
-        tokenizer_2=_tokenizer(),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
         tokenizer_3=tokenizer_3,
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def flux(*, guidance_embeds: bool = False) -> FluxPipeline:
@@ -248,13 +248,13 @@ def flux(*, guidance_embeds: bool = False) -> FluxPipeline:
             guidance_embeds=guidance_embeds,
         ),
         vae=_vae(shift_factor=0.0609, scaling_factor=1.5),
-        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder=CLIPTextModel(clip_text_config()),
         text_encoder_2=text_encoder_2,
-        tokenizer=_tokenizer(),
+        tokenizer=clip_tokenizer(),
         tokenizer_2=tokenizer_2,
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def flux_dev() -> FluxPipeline:
@@ -317,7 +317,7 @@ def flux_2_klein(*, is_distilled: bool = False) -> Flux2KleinPipeline:
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         is_distilled=is_distilled,
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def flux_2_klein_distilled() -> Flux2KleinPipeline:
@@ -346,7 +346,7 @@ def z_image() -> ZImagePipeline:
         tokenizer=_qwen_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def qwen_image() -> QwenImagePipeline:
@@ -392,7 +392,7 @@ def qwen_image() -> QwenImagePipeline:
         tokenizer=_qwen_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def _gemma() -> tuple[Gemma2Model, GemmaTokenizer]:
@@ -444,7 +444,7 @@ def sana() -> SanaPipeline:
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def pixart_sigma() -> PixArtSigmaPipeline:
@@ -468,7 +468,7 @@ def pixart_sigma() -> PixArtSigmaPipeline:
         tokenizer=tokenizer,
         scheduler=DPMSolverMultistepScheduler(),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def lumina_2() -> Lumina2Pipeline:
@@ -493,7 +493,7 @@ def lumina_2() -> Lumina2Pipeline:
         tokenizer=tokenizer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 def _glm() -> tuple[GlmModel, PreTrainedTokenizerFast]:
@@ -544,7 +544,7 @@ def cogview_4() -> CogView4Pipeline:
             base_shift=0.25, max_shift=0.75, use_dynamic_shifting=True, time_shift_type="linear"
         ),
     )
-    return _ready(pipeline)
+    return ready(pipeline)
 
 
 FAMILIES = {
