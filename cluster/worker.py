@@ -185,6 +185,7 @@ class RenderWorker:
             clip_id=spec.clip_id,
             spec=spec,
             model=clip.identity,
+            init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             dtype=self._config.dtype,
             versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},

@@ -160,6 +160,8 @@ def validate(
 ) -> None:
     """List every problem of a manifest.
 
+    Models and pictures are not opened: plan and render look at them before anything is rendered.
+
     Example: [bold]tempprop validate clips.parquet[/bold]
     """
     from tempprop.manifest import validate_manifest
@@ -175,6 +177,12 @@ def preview(
     config: ConfigOption = "mini",
     changes: SetOption = None,
     seed: SeedOption = 0,
+    init_image: Annotated[
+        str | None,
+        typer.Option(
+            "--init-image", metavar="FILE", help="A picture, as path or URI, that becomes frame 0."
+        ),
+    ] = None,
 ) -> None:
     """Render one clip in this process, without Ray and without Prefect.
 
@@ -182,7 +190,7 @@ def preview(
     """
     from tempprop.preview import preview_clip
 
-    encoded = preview_clip(prompt, out, _load_config(config, changes), seed)
+    encoded = preview_clip(prompt, out, _load_config(config, changes), seed, init_image)
     print(
         f"{encoded.path}: {encoded.num_frames} frames, "
         f"{encoded.width}x{encoded.height}, {encoded.duration_seconds:.1f} s"

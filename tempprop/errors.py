@@ -5,6 +5,7 @@
     │   ├── ManifestError     problems of a manifest, all of them
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
+    │   ├── PictureError      a picture that cannot be found, read or used
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -85,6 +86,23 @@ class ConfigError(InputError):
 
 class ModelError(InputError):
     """A model cannot be found, trusted or used as a text-to-image pipeline."""
+
+
+class PictureError(InputError):
+    """A picture that a clip starts from cannot be found, read or used.
+
+    Args:
+        picture: Its path or URI, without credentials.
+        reason: What is wrong with it, as in "is a directory".
+        remedy: What to do, without a period at the end.
+    """
+
+    def __init__(self, picture: str, reason: str, remedy: str) -> None:
+        self.picture, self.reason, self.remedy = picture, reason, remedy
+        super().__init__(picture, reason, remedy)
+
+    def __str__(self) -> str:
+        return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
 
 
 class StoreInputError(InputError):

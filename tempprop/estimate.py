@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from tempprop.catalog import read_catalog
 from tempprop.manifest import validate_manifest
 from tempprop.plan import clip_cost, estimate_seconds, plan_batch
-from tempprop.preflight import identify
+from tempprop.preflight import check_pictures, identify
 from tempprop.spec import ClipSpec, RenderConfig
 from tempprop.store import Store, committed_keys, open_readable
 
@@ -42,12 +42,13 @@ def estimate_batch(
         Facts by name. Hours and cost are None until a clip of the same model is in the catalog.
 
     Raises:
-        ManifestError: The manifest has problems.
+        ManifestError: The manifest has problems, or pictures that it names cannot be used.
         InputError: `where` is not a condition over the columns.
         ModelError: A checkpoint or a LoRA cannot be used.
         StoreInputError: The output cannot be read.
     """
     validate_manifest(manifest, config)
+    check_pictures(manifest, config, where=where, limit=limit)
     store = open_readable(out)
     with tempfile.TemporaryDirectory(prefix="tempprop-plan-") as directory:
         plan = plan_batch(

@@ -60,6 +60,12 @@ class Family:
         shifts_schedule: Whether the pipeline hands its scheduler sigmas, and a shift `mu` that
             follows from the size.
         step_generator: Whether the pipeline passes a generator to `scheduler.step`.
+        normalization: What the denoiser sees of the autoencoder's latents z: `scaled` by its
+            scaling_factor; `shifted` by its shift_factor and then scaled; `standardized` by its
+            latents_mean and latents_std, where it has them, and scaled, where it has a
+            scaling_factor; or through its `batch norm`, 2x2 latent pixels at a time. See
+            `tempprop.autoencoder`.
+        autoencodes_videos: Whether the autoencoder takes pictures as videos of one frame.
         options: Further arguments of the call.
     """
 
@@ -77,6 +83,8 @@ class Family:
     predicts_flow: bool = False
     shifts_schedule: bool = False
     step_generator: bool = True
+    normalization: Literal["scaled", "shifted", "standardized", "batch norm"] = "scaled"
+    autoencodes_videos: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,7 +100,12 @@ class Family:
 
 _TABLE = (
     Family("StableDiffusionPipeline", "Stable Diffusion 1, 2", SEQUENCES),
-    Family("StableDiffusionXLPipeline", "SDXL, SDXL Turbo", SEQUENCES_AND_POOLED),
+    Family(
+        "StableDiffusionXLPipeline",
+        "SDXL, SDXL Turbo",
+        SEQUENCES_AND_POOLED,
+        normalization="standardized",
+    ),
     Family("LatentConsistencyModelPipeline", "LCM", SEQUENCES, distilled="all"),
     Family(
         "StableDiffusion3Pipeline",
@@ -101,6 +114,7 @@ _TABLE = (
         size_multiple=2,
         predicts_flow=True,
         step_generator=False,
+        normalization="shifted",
     ),
     Family(
         "FluxPipeline",
@@ -113,6 +127,7 @@ _TABLE = (
         predicts_flow=True,
         shifts_schedule=True,
         step_generator=False,
+        normalization="shifted",
     ),
     Family(
         "Flux2KleinPipeline",
@@ -125,6 +140,7 @@ _TABLE = (
         predicts_flow=True,
         shifts_schedule=True,
         step_generator=False,
+        normalization="batch norm",
     ),
     Family(
         "ZImagePipeline",
@@ -137,6 +153,7 @@ _TABLE = (
         predicts_flow=True,
         shifts_schedule=True,
         step_generator=False,
+        normalization="shifted",
     ),
     Family(
         "QwenImagePipeline",
@@ -151,6 +168,8 @@ _TABLE = (
         predicts_flow=True,
         shifts_schedule=True,
         step_generator=False,
+        normalization="standardized",
+        autoencodes_videos=True,
     ),
     Family(
         "SanaPipeline",
@@ -171,6 +190,7 @@ _TABLE = (
         predicts_flow=True,
         shifts_schedule=True,
         step_generator=False,
+        normalization="shifted",
     ),
     Family(
         "CogView4Pipeline",

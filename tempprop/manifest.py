@@ -8,7 +8,6 @@ in `tempprop.manifest_columns`.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import duckdb
@@ -17,12 +16,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from tempprop.errors import InputError, Problem
-from tempprop.manifest_columns import check_array
+from tempprop.manifest_columns import check_array, shown
 from tempprop.manifest_files import (
     ManifestFile,
     find_manifest_files,
     open_parquet,
     read_problem,
+    without_credentials,
 )
 from tempprop.manifest_problems import (
     CheckedBatch,
@@ -41,6 +41,9 @@ from tempprop.manifest_schema import (
 from tempprop.spec import ClipSpec, Frozen, LoRA, Motion, RenderConfig, seed_from_clip_id
 
 BATCH_ROWS = 8192
+
+ROW = "row of all files"
+"""Column in which a row keeps its number, counted from 1 over all files, through a condition."""
 
 PANDAS_INDEX = "__index_level_"
 """Prefix of the columns in which pandas keeps an unnamed index; they say nothing about clips."""
@@ -123,8 +126,8 @@ def read_clips(
             clip_ids are not looked for: `validate_manifest` does.
         InputError: If `where` is not a condition over the columns.
     """
-    clips = _read_clips(source, config, where)
-    return clips if limit is None else islice(clips, limit)
+    tables = _tables(source, ProblemList(source), config, where, limit)
+    return (clip for table in tables for clip in _specs(table))
 
 
 def read_weights(
@@ -146,14 +149,47 @@ def read_weights(
         InputError: If `where` is not a condition over the columns.
     """
     found: dict[tuple[str, tuple[LoRA, ...]], None] = {}
-    left = limit
-    for clips in _tables(source, config, where):
-        models, loras = (clips[name].slice(0, left).to_pylist() for name in ("model", "loras"))
+    for clips in _tables(source, ProblemList(source), config, where, limit):
+        models, loras = (clips[name].to_pylist() for name in ("model", "loras"))
         found |= dict.fromkeys(zip(models, map(_loras, loras), strict=True))
-        left = None if left is None else max(0, left - len(models))
-        if left == 0:
-            break
     return list(found)
+
+
+def check_texts(
+    source: str,
+    config: RenderConfig,
+    column: str,
+    verdicts: Callable[[Sequence[str]], Iterable[tuple[str, str] | None]],
+    *,
+    where: str | None = None,
+    limit: int | None = None,
+) -> None:
+    """Check the texts of a column by something that is not in the manifest itself.
+
+    Args:
+        source: Path or fsspec URI of a Parquet file, a directory of them or a glob.
+        config: Gives the values of empty cells.
+        column: A column of texts.
+        verdicts: Gives, for each of some different texts, what is wrong with it and what to do
+            about it; None for one that is good.
+        where: An SQL condition over the columns, as for `read_clips`.
+        limit: Look only at the first so many clips that satisfy `where`.
+
+    Raises:
+        ManifestError: With all problems, row by row.
+        InputError: If `where` is not a condition over the columns.
+    """
+    problems = ProblemList(source)
+    refused: list[tuple[int, str, tuple[str, str]]] = []
+    for clips in _tables(source, problems, config, where, limit):
+        cells = clips[column].to_pylist()
+        texts = list(dict.fromkeys(cell for cell in cells if cell is not None))
+        found = dict(zip(texts, verdicts(texts), strict=True))
+        rows = zip(clips[ROW].to_pylist(), cells, strict=True)
+        refused += [(row, cell, verdict) for row, cell in rows if (verdict := found.get(cell))]
+    for row, cell, (message, advice) in refused:
+        problems.add_cell(column, row, message, shown(without_credentials(cell)), advice)
+    problems.raise_if_any()
 
 
 def _checked_batches(
@@ -210,20 +246,28 @@ def _column_problem(name: str, schema: pa.Schema, file: str | None) -> Problem |
     return Problem(message, f"Write it as {kind_name(name)}", column=name, file=file)
 
 
-def _read_clips(source: str, config: RenderConfig, where: str | None) -> Iterator[ClipSpec]:
-    for clips in _tables(source, config, where):
-        yield from _specs(clips)
+def _tables(
+    source: str,
+    problems: ProblemList,
+    config: RenderConfig,
+    where: str | None,
+    limit: int | None,
+) -> Iterator[pa.Table]:
+    """Read the rows that satisfy a condition, checked and with the empty cells filled in.
 
-
-def _tables(source: str, config: RenderConfig, where: str | None) -> Iterator[pa.Table]:
-    """Read the rows that satisfy a condition, checked and with the empty cells filled in."""
-    problems, names = ProblemList(source), MANIFEST_SCHEMA.names
+    Each row has its number in the column `ROW`.
+    """
+    left, names = limit, MANIFEST_SCHEMA.names
     with _condition(where) as matching:
         for batch in _checked_batches(find_manifest_files(source), problems):
             if problems:
                 break
-            clips = pa.table(_filled(batch.rows, config, names), names)
-            yield matching(clips)
+            columns = [*_filled(batch.rows, config, names), pa.array(batch.numbers)]
+            clips = matching(pa.table(columns, [*names, ROW])).slice(0, left)
+            yield clips
+            left = None if left is None else left - clips.num_rows
+            if left == 0:
+                return
     problems.raise_if_any()
 
 
@@ -293,8 +337,8 @@ def _matching(connection: duckdb.DuckDBPyConnection, clips: pa.Table, where: str
 
 
 def _specs(clips: pa.Table) -> Iterator[ClipSpec]:
-    names = clips.schema.names
-    columns = [column.to_pylist() for column in clips.columns]
+    names = [name for name in clips.schema.names if name != ROW]
+    columns = [clips[name].to_pylist() for name in names]
     for cells in zip(*columns, strict=True):
         row = dict(zip(names, cells, strict=True))
         row["loras"] = _loras(row["loras"])

@@ -40,6 +40,7 @@ NESTED_COLUMNS = ("loras", "motion", "prompts", "tags")
 
 IN_WORDS = {
     "clip_id": "1 to 128 ASCII letters, digits, dots, underscores or hyphens",
+    "init_image": "the path or URI of a picture",
     "loras": "a list of {path, weight}",
     "motion": f"any of {', '.join(Motion.model_fields)}, "
     "each a number or keyframes such as 0:(1.0), 24:(1.04)",

@@ -27,6 +27,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("guidance_scale", NUMBER),
         ("prompts", PROMPTS),
         ("prompt_interpolation", TEXT),
+        ("init_image", TEXT),
         ("motion", MOTION),
         ("loop", BOOLEAN),
         ("noise_correlation", NUMBER),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tempprop.init_image import picture_digest
 from tempprop.manifest import read_clips
 from tempprop.spec import ClipSpec, LoRA, ModelIdentity, RenderConfig, clip_key
 
@@ -33,10 +35,14 @@ QUEUE_SCHEMA = pa.schema(
         ("position", pa.int64()),
         ("spec_json", pa.string()),
         ("identity_json", pa.string()),
+        ("init_image_sha256", pa.string()),
     ]
 )
 
 BATCH_ROWS = 8192
+
+RECENT_PICTURES = 4096
+"""Pictures whose digests are remembered while a manifest streams past."""
 
 DUCKDB_MEMORY = "256MB"
 """Above this the sort of the queue spills to disk."""
@@ -73,11 +79,13 @@ class PlannedClip:
         key: Its content key.
         spec: What to render.
         identity: The weights that the key was made with.
+        init_image_sha256: Digest of the picture that the key was made with; None for none.
     """
 
     key: str
     spec: ClipSpec
     identity: ModelIdentity
+    init_image_sha256: str | None = None
 
 
 def plan_batch(
@@ -107,8 +115,10 @@ def plan_batch(
 
     Raises:
         ManifestError: If a row has a problem.
+        PictureError: If a picture cannot be used; `tempprop.preflight` finds all of them.
         InputError: If `where` is not a condition.
     """
+    digest_of = lru_cache(maxsize=RECENT_PICTURES)(picture_digest)
     groups: dict[tuple[str, tuple[LoRA, ...]], tuple[int, ModelIdentity]] = {}
     total = frames = cost = 0
     by_model: Counter[str] = Counter()
@@ -119,10 +129,11 @@ def plan_batch(
             if weights not in groups:
                 groups[weights] = (len(groups), identify(*weights))
             group, identity = groups[weights]
-            key = clip_key(spec, config, identity)
+            picture = digest_of(spec.init_image) if spec.init_image is not None else None
+            key = clip_key(spec, config, identity, picture)
             if key in committed_keys:
                 continue
-            append(_queue_row(key, spec, group, identity, total))
+            append(_queue_row(key, spec, group, identity, picture, total))
             by_model[spec.model] += 1
             frames += spec.num_frames
             cost += clip_cost(spec)
@@ -149,7 +160,7 @@ def iter_queue(plan: Plan) -> Iterator[PlannedClip]:
         if text not in identities:
             identities[text] = ModelIdentity.model_validate_json(text)
         spec = ClipSpec.model_validate_json(row["spec_json"])
-        yield PlannedClip(row["key"], spec, identities[text])
+        yield PlannedClip(row["key"], spec, identities[text], row["init_image_sha256"])
 
 
 def clip_cost(spec: ClipSpec) -> int:
@@ -172,7 +183,12 @@ def estimate_seconds(plan: Plan, *, seconds_per_cost: float, workers: int) -> fl
 
 
 def _queue_row(
-    key: str, spec: ClipSpec, group: int, identity: ModelIdentity, position: int
+    key: str,
+    spec: ClipSpec,
+    group: int,
+    identity: ModelIdentity,
+    init_image_sha256: str | None,
+    position: int,
 ) -> dict[str, Any]:
     return {
         "key": key,
@@ -185,6 +201,7 @@ def _queue_row(
         "position": position,
         "spec_json": spec.model_dump_json(),
         "identity_json": identity.model_dump_json(),
+        "init_image_sha256": init_image_sha256,
     }
 
 
@@ -217,7 +234,7 @@ def _sorted_rows(path: Path) -> Iterator[dict[str, Any]]:
     ):
         queue = connection.sql(
             """
-            SELECT key, spec_json, identity_json FROM read_parquet(?)
+            SELECT key, spec_json, identity_json, init_image_sha256 FROM read_parquet(?)
             ORDER BY priority DESC, "group", width, height, cost DESC, position
             """,
             params=[str(path)],

@@ -1,11 +1,20 @@
 """Everything that can be found wrong before a worker is started."""
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
-from tempprop.manifest import ManifestSummary, read_weights, validate_manifest
+from tempprop.errors import PictureError
+from tempprop.init_image import picture_digest
+from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
 from tempprop.pipeline import identify_model
+from tempprop.plan import RECENT_PICTURES
 from tempprop.spec import LoRA, ModelIdentity, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
+
+PICTURE_READERS = 4
+"""Pictures that are read at the same time; each is in memory as a whole."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ def check_batch(
     where: str | None = None,
     limit: int | None = None,
 ) -> Preflight:
-    """Check a batch's manifest, its output location and its models, and leave nothing behind.
+    """Check a batch's manifest, pictures, output location and models, and leave nothing behind.
 
     Args:
         manifest: Path or URI of the manifest.
@@ -41,17 +50,53 @@ def check_batch(
         limit: Take only the first so many clips that satisfy `where`.
 
     Raises:
-        ManifestError: The manifest has problems.
+        ManifestError: The manifest has problems, or pictures that it names cannot be used.
         InputError: `where` is not a condition over the columns.
+        RenderError: The storage of a picture failed, which may go away.
         StoreInputError: The output cannot be used.
         ModelError: A checkpoint or a LoRA cannot be used.
     """
     summary = validate_manifest(manifest, config)
     weights = read_weights(manifest, config, where=where, limit=limit)
+    check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
     capabilities = check_store(open_store(out))
     identities = (identify(config, model, loras) for model, loras in weights)
     return Preflight(summary, capabilities, tuple(identities))
+
+
+def check_pictures(
+    manifest: str, config: RenderConfig, *, where: str | None = None, limit: int | None = None
+) -> None:
+    """Read every picture that a clip asked for starts from, to its end.
+
+    Args:
+        manifest: Path or URI of the manifest.
+        config: Model and look.
+        where: SQL condition over the manifest's columns.
+        limit: Take only the first so many clips that satisfy `where`.
+
+    Raises:
+        ManifestError: Pictures cannot be used; each is told, with all of its rows.
+        InputError: `where` is not a condition over the columns.
+        RenderError: The storage failed, which may go away.
+    """
+    verdict = lru_cache(maxsize=RECENT_PICTURES)(_verdict_on_picture)
+    with ThreadPoolExecutor(PICTURE_READERS) as pool:
+
+        def verdicts(uris: Sequence[str]) -> Iterator[tuple[str, str] | None]:
+            return pool.map(verdict, uris)
+
+        check_texts(manifest, config, "init_image", verdicts, where=where, limit=limit)
+
+
+def _verdict_on_picture(uri: str) -> tuple[str, str] | None:
+    """Say what is wrong with a picture, and what to do about it."""
+    try:
+        picture_digest(uri)
+    except PictureError as error:
+        return error.reason, error.remedy
+    return None
 
 
 def identify(config: RenderConfig, model: str, loras: tuple[LoRA, ...]) -> ModelIdentity:

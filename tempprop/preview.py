@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from tempprop.batch_size import measured_frames_per_batch
 from tempprop.encode import EncodedClip, encode_clip
 from tempprop.errors import InputError
+from tempprop.init_image import picture_digest
 from tempprop.mini import unknown_words
 from tempprop.pipeline import load_pipeline
 from tempprop.render import render_clips
@@ -21,7 +22,9 @@ from tempprop.spec import ClipSpec, RenderConfig
 logger = logging.getLogger("tempprop.preview")
 
 
-def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) -> EncodedClip:
+def preview_clip(
+    prompt: str, out: Path, config: RenderConfig, seed: int = 0, init_image: str | None = None
+) -> EncodedClip:
     """Render one clip with a configuration's defaults.
 
     Args:
@@ -29,19 +32,24 @@ def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) ->
         out: The `.mp4` file to write; its directory exists. The poster goes beside it as `.jpg`.
         config: Model and look.
         seed: Key of the noise.
+        init_image: Path or URI of the picture that becomes frame 0; None for none.
 
     Returns:
         The files.
 
     Raises:
         InputError: The file name or the prompt cannot be used.
+        PictureError: The picture cannot be used.
         ModelError: The model cannot be used.
         RenderError: The clip could not be rendered.
         EncodeError: The clip could not be encoded.
     """
     if not prompt.strip():
         raise InputError("the prompt is empty: say what the clip shows")
-    spec = _spec(prompt, config, seed)
+    spec = _spec(prompt, config, seed, init_image)
+    if init_image is not None:
+        # A model takes longer to load than a wrong path takes to be found.
+        picture_digest(init_image)
     with _directory_beside(out) as directory:
         if spec.model == "mini" and (words := unknown_words(prompt)):
             logger.warning(
@@ -55,12 +63,13 @@ def preview_clip(prompt: str, out: Path, config: RenderConfig, seed: int = 0) ->
     return replace(encoded, path=out, poster_path=out.with_suffix(".jpg"))
 
 
-def _spec(prompt: str, config: RenderConfig, seed: int) -> ClipSpec:
+def _spec(prompt: str, config: RenderConfig, seed: int, init_image: str | None) -> ClipSpec:
     try:
         return ClipSpec(
             clip_id="preview",
             prompt=prompt,
             seed=seed,
+            init_image=init_image,
             model=config.model,
             **config.clip.model_dump(),
         )

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from tempprop.autoencoder import encode_pictures
 from tempprop.checkpoint import ClipState
 from tempprop.decoding import decoded, undecoded
 from tempprop.families import (
@@ -20,6 +22,7 @@ from tempprop.families import (
     is_guided,
     latent_layout,
 )
+from tempprop.init_image import load_picture
 from tempprop.memory import halved_when_out_of_memory
 from tempprop.motion import (
     CameraMaps,
@@ -45,6 +48,8 @@ from tempprop.propagation import Segment, propagate
 from tempprop.spec import ClipSpec, Motion
 
 Frames = npt.NDArray[np.uint8]
+
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 logger = logging.getLogger("tempprop.render")
 
@@ -167,6 +172,7 @@ def render_clip(
 
     Raises:
         ModelError: The model cannot render this size.
+        PictureError: The picture that the clip starts from cannot be used.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite.
     """
@@ -181,6 +187,7 @@ def render_clips(
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
     states: Mapping[str, ClipState] | None = None,
+    picture_digests: Mapping[str, str] = NO_DIGESTS,
     more: Callable[[], ClipSpec | None] | None = None,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Iterator[FrameChunk]:
@@ -196,6 +203,8 @@ def render_clips(
             the rest of the clips.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         states: By clip_id, what clips that were begun elsewhere go on from.
+        picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
+            from; without one it starts from whatever lies at `init_image`.
         more: Asked for another clip of the same `batch_key` whenever a batch has room for one;
             gives None when there is none at the moment.
         on_step: Called before each step with the share done, 0 to 1, of each clip of the batch;
@@ -207,6 +216,7 @@ def render_clips(
     Raises:
         ValueError: The clips cannot share a batch.
         ModelError: The model cannot render this size, or lead away from a negative prompt.
+        PictureError: A picture that a clip starts from cannot be used, or is another one.
         NonFiniteLatentsError: A latent became NaN or infinite.
         RenderError: A decoded picture is not finite, or refused by a safety checker.
         torch.OutOfMemoryError: Memory does not suffice for a single frame.
@@ -228,7 +238,7 @@ def render_clips(
             )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
-        work = partial(_denoise, model, encode, clips, on_step)
+        work = partial(_denoise, model, encode, clips, picture_digests, on_step)
         batch, fitting = halved_when_out_of_memory(work, wanted)
         if fitting < wanted:
             frames_per_batch = fitting
@@ -260,6 +270,7 @@ def _denoise(
     model: LoadedModel,
     encode: PromptEncoder,
     clips: Sequence[_Clip],
+    picture_digests: Mapping[str, str],
     on_step: Callable[[Mapping[str, float]], None] | None,
     frames_per_batch: int,
 ) -> _Denoised:
@@ -275,7 +286,8 @@ def _denoise(
         _run_noise(run, chain, layout, ending)
         for run, chain, ending in zip(batch, chains, endings, strict=True)
     ]
-    segments = list(_segments(batch, layout, cameras, endings, model.device))
+    pictures = [_run_picture(model, run, layout, picture_digests) for run in batch]
+    segments = list(_segments(batch, layout, cameras, endings, pictures, model.device))
     started = time.perf_counter()
 
     def note_step(step: int, num_steps: int) -> None:
@@ -413,15 +425,35 @@ def _run_noise(
     )
 
 
+def _run_picture(
+    model: LoadedModel, run: _Run, layout: LatentLayout, digests: Mapping[str, str]
+) -> torch.Tensor | None:
+    """Encode the picture that frame 0 is, as the scheduler sees it; None where there is none.
+
+    It is needed in the clip's first batch only: what is coupled to it later is in the carry.
+    """
+    spec = run.spec
+    if spec.init_image is None or run.first_frame > 0:
+        return None
+    digest = digests.get(spec.clip_id)
+    picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
+    return layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
+
+
+def _held_to(picture: torch.Tensor | None) -> Callable[[int], torch.Tensor] | None:
+    return None if picture is None else lambda _: picture
+
+
 def _segments(
     batch: Sequence[_Run],
     layout: LatentLayout,
     cameras: Sequence[list[CameraMaps] | None],
     endings: Sequence[list[Matrix] | None],
+    pictures: Sequence[torch.Tensor | None],
     device: torch.device,
 ) -> Iterator[Segment]:
     row = 0
-    for run, camera, ending in zip(batch, cameras, endings, strict=True):
+    for run, camera, ending, picture in zip(batch, cameras, endings, pictures, strict=True):
         yield Segment(
             clip_id=run.spec.clip_id,
             settings=run.spec,
@@ -430,6 +462,7 @@ def _segments(
             carry=run.state.carry if run.state is not None else None,
             layout=layout,
             views=views(camera, layout.shape[1:], device, ending) if camera is not None else None,
+            held=_held_to(picture),
         )
         row += run.num_frames
 

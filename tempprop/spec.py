@@ -153,6 +153,8 @@ class ClipSpec(ClipSettings):
         prompt: What the clip shows; with `prompts`, what frame 0 shows.
         prompts: What later frames show, in the order of the frames. The prompt moves from one to
             the next; the last one stays. One for frame 0 takes the place of `prompt`.
+        init_image: Path or URI of a picture that becomes frame 0, to which the other frames are
+            coupled; None for a clip that starts from noise. See `tempprop.init_image`.
         seed: Key of all of the clip's noise, 0 to 2^63 - 1.
         model: Checkpoint: `mini`, a directory, a file, a URI or a hub id.
         loras: Low-rank adapters on top of the model, in order.
@@ -164,6 +166,7 @@ class ClipSpec(ClipSettings):
     clip_id: str = Field(pattern=CLIP_ID_PATTERN)
     prompt: str = Field(min_length=1)
     prompts: Annotated[tuple[PromptKeyframe, ...], AfterValidator(_in_order)] = ()
+    init_image: Annotated[str, Field(min_length=1)] | None = None
     seed: int = Field(ge=0, lt=2**63)
     model: str = Field(min_length=1)
     loras: tuple[LoRA, ...] = ()
@@ -331,6 +334,7 @@ class ClipResult(Frozen):
         clip_id: Name of the clip in its manifest.
         spec: Everything that was asked for, resolved.
         model: The weights.
+        init_image_sha256: Digest of the picture's file that the clip starts from; None for none.
         encoder: Media file settings.
         dtype: Precision that the clip was rendered in.
         versions: Versions of the libraries that shape pixels.
@@ -351,6 +355,7 @@ class ClipResult(Frozen):
     clip_id: str
     spec: ClipSpec
     model: ModelIdentity
+    init_image_sha256: str | None = None
     encoder: EncoderConfig
     dtype: str
     versions: Mapping[str, str]
@@ -411,21 +416,27 @@ class ClipFailure(Frozen):
     created_at: datetime
 
 
-NOT_IN_KEY = {"model", "loras", "priority", "project", "tags"}
+NOT_IN_KEY = {"model", "loras", "init_image", "priority", "project", "tags"}
 """Fields of a spec that leave the pixels alone, or that are in the key by their digest."""
 
 
-def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
+def clip_key(
+    spec: ClipSpec,
+    config: RenderConfig,
+    model: ModelIdentity,
+    init_image_sha256: str | None = None,
+) -> str:
     """Name a clip by everything that shapes its pixels, and by nothing else.
 
-    Priority, project, tags, worker counts and batch sizes are left out; weights count by their
-    digest and not by their path. The clip_id counts, so that two rows that ask for the same
-    picture are two clips.
+    Priority, project, tags, worker counts and batch sizes are left out; weights and the picture
+    that a clip starts from count by their digest and not by their path. The clip_id counts, so that
+    two rows that ask for the same picture are two clips.
 
     Args:
         spec: The resolved clip.
         config: Where the encoder, the scheduler and the precision come from.
         model: The weights, by digest.
+        init_image_sha256: Digest of the picture that the clip starts from; None for none.
 
     Returns:
         A sha256 as 64 hexadecimal digits.
@@ -433,6 +444,7 @@ def clip_key(spec: ClipSpec, config: RenderConfig, model: ModelIdentity) -> str:
     identity: dict[str, Any] = {
         "render_version": RENDER_VERSION,
         "spec": spec.model_dump(mode="json", exclude=NOT_IN_KEY),
+        "init_image": init_image_sha256,
         "model": model.digest,
         "loras": [
             [digest, lora.weight]

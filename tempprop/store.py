@@ -37,7 +37,7 @@ from tempprop.objects import (
     remove_object,
     write_object,
 )
-from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, Media
+from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec, Media
 from tempprop.storage_faults import display_uri
 
 CHECK_DEADLINE_SECONDS = 15.0
@@ -287,7 +287,8 @@ def commit(store: Store, result: ClipResult) -> ClipResult:
     """Commit a rendered clip: write its record, only where there is none yet.
 
     A record that is there already is either this one, whose acknowledgment got lost, or that of
-    another worker that was faster. Both mean that the clip is committed, once.
+    another worker that was faster. Both mean that the clip is committed, once. The credentials that
+    a URI of its spec may hold are not written.
 
     Args:
         store: Where to; the media are there already.
@@ -383,7 +384,15 @@ def _check_key(key: str) -> str:
 
 
 def _json(value: ClipResult | ClipFailure) -> bytes:
-    return value.model_dump_json(indent=1).encode()
+    shown = value.model_copy(update={"spec": _without_credentials(value.spec)})
+    return shown.model_dump_json(indent=1).encode()
+
+
+def _without_credentials(spec: ClipSpec) -> ClipSpec:
+    loras = (lora.model_copy(update={"path": display_uri(lora.path)}) for lora in spec.loras)
+    picture = display_uri(spec.init_image) if spec.init_image is not None else None
+    update = {"model": display_uri(spec.model), "loras": tuple(loras), "init_image": picture}
+    return spec.model_copy(update=update)
 
 
 def _read_known(store: Store, name: str) -> bytes:

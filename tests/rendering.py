@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tempprop.init_image import load_picture
 from tempprop.pipeline import LoadedModel
-from tempprop.render import Frames, render_clips
+from tempprop.render import Frames, render_clips, to_uint8
 from tempprop.spec import ClipSpec, ModelIdentity
 
 ROUNDING = 1
@@ -48,6 +49,23 @@ def render(
         assert chunk.first_frame == sum(len(frames) for frames in clips[chunk.clip_id])
         clips[chunk.clip_id].append(chunk.frames)
     return {clip_id: np.concatenate(chunks) for clip_id, chunks in clips.items()}
+
+
+def autoencoder_mode(vae: Any, pictures: torch.Tensor) -> torch.Tensor:
+    """Encode pictures as each class of autoencoders wants it; those of videos give five axes."""
+    signal = 2 * pictures - 1
+    encoded = vae.encode(signal[:, :, None] if "temperal_downsample" in vae.config else signal)
+    return encoded.latent if hasattr(encoded, "latent") else encoded.latent_dist.mode()
+
+
+def through_autoencoder(model: LoadedModel, spec: ClipSpec) -> Frames:
+    """Encode the picture of a clip and decode it again: what its frame 0 has to be."""
+    vae = model.pipeline.vae
+    with torch.no_grad():
+        picture = load_picture(spec.init_image, spec.width, spec.height)[None]
+        decoded = vae.decode(autoencoder_mode(vae, picture.to(vae.dtype))).sample
+    signal = decoded[:, :, 0] if decoded.ndim == 5 else decoded
+    return to_uint8(signal / 2 + 0.5)[0]
 
 
 def largest_difference(one: Frames, other: Frames) -> int:

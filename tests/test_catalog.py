@@ -24,10 +24,20 @@ def test_what_is_written_is_read(store):
     assert first["key"] == results[0].key
     assert first["tags"] == [("a", "b")]
     assert first["created_at"] == results[0].created_at
+    assert (first["init_image"], first["init_image_sha256"]) == (None, None)
     assert first["quality_color_drift"] == 0.25
     assert first["quality_motion_floor_acted"] == 0.5
     assert first["quality_frozen_fraction"] is None
     assert type(results[0].spec).model_validate_json(first["spec_json"]) == results[0].spec
+
+
+def test_the_picture_of_a_clip_is_in_it(store):
+    result = result_of("a")
+    spec = result.spec.model_copy(update={"init_image": "art/a.png"})
+    started = result.model_copy(update={"spec": spec, "init_image_sha256": "1" * 64})
+    write_catalog(store, "night-1", [started])
+    (row,) = read_catalog(store, ["init_image", "init_image_sha256"]).to_pylist()
+    assert row == {"init_image": "art/a.png", "init_image_sha256": "1" * 64}
 
 
 def test_a_damaged_part_is_left_out_with_a_warning(tmp_path, caplog):

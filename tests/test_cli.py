@@ -12,6 +12,7 @@ import pytest
 import typer
 from command_line import caller, refuser, write_parquet
 from object_storage import free_port
+from PIL import Image
 from records import failure_of, result_of, small_disk
 
 from flows.cli import app
@@ -140,6 +141,39 @@ def test_a_bad_configuration(refused, manifest, command, options, words):
     source, out = ("a red balloon", "clip.mp4") if command == "preview" else (manifest, "library")
     message = refused(command, source, "--out", out, *options)
     assert [word for word in words if word not in message] == []
+
+
+# Bad pictures
+
+
+@pytest.mark.parametrize("command", ["render", "plan"])
+def test_all_bad_pictures_are_told_at_once(refused, here, command):
+    Image.new("RGB", (8, 8)).save(here / "good.png")
+    (here / "text.png").write_text("no picture")
+    pictures = ["good.png", None, "gone.png", "text.png", "gone.png"]
+    ids = ["a", "b", "c", "d", "e"]
+    source = write_parquet(here / "p.parquet", clip_id=ids, prompt=ids, init_image=pictures)
+    message = refused(command, source, "--out", "library")
+    assert message.splitlines() == [
+        f"error: {source}: 3 problems",
+        "  row 3, column 'init_image': is not there (value: 'gone.png'). Check the path",
+        "  row 4, column 'init_image': is no PNG, JPEG, WebP or TIFF (value: 'text.png'). "
+        "Save it as one of these",
+        "  row 5, column 'init_image': is not there (value: 'gone.png'). Check the path",
+    ]
+    assert "row 3" in refused(command, source, "--out", "library", "--where", "clip_id = 'c'")
+
+
+def test_validate_looks_at_the_text_of_pictures_only(call, here):
+    source = write_parquet(here / "p.parquet", clip_id=["a"], prompt=["x"], init_image=["gone.png"])
+    assert call("validate", source).code == 0
+    empty = write_parquet(here / "e.parquet", clip_id=["a"], prompt=["x"], init_image=[""])
+    assert "Give the path or URI of a picture" in call("validate", empty).err
+
+
+def test_a_preview_from_a_picture_that_is_not_there(refused):
+    words = ("a red balloon", "--out", "a.mp4", "--init-image", "gone.png")
+    assert "the picture 'gone.png' is not there" in refused("preview", *words)
 
 
 # Bad models
@@ -524,6 +558,16 @@ def test_a_preview_is_a_clip_and_a_poster(call, here, tiny_checkpoint):
     assert sorted(path.name for path in here.iterdir()) == ["balloon.jpg", "balloon.mp4"]
     with av.open(str(here / "balloon.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 3
+
+
+def test_a_preview_starts_from_a_picture(call, here, tiny_checkpoint):
+    def poster(*words):
+        words = ("preview", "x", "--out", "a.mp4", "--set", f"model={tiny_checkpoint}", *words)
+        assert call(*words, *FAST).code == 0
+        return (here / "a.jpg").read_bytes()
+
+    Image.new("RGB", (8, 8), "red").save(here / "art.png")
+    assert poster("--init-image", "art.png") != poster()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tempprop.errors import InputError, ManifestError, Problem
-from tempprop.manifest import read_clips, validate_manifest
+from tempprop.manifest import check_texts, read_clips, validate_manifest
 from tempprop.manifest_problems import MAX_PROBLEMS
 from tempprop.manifest_schema import MANIFEST_SCHEMA
 from tempprop.manifest_writing import write_manifest
@@ -233,6 +233,8 @@ def test_the_index_that_pandas_leaves_is_ignored(tmp_path):
         ("prompts", [{"frame": -1, "prompt": "x"}], "frame: should be greater than or equal to 0"),
         ("prompts", [{"frame": 8, "prompt": "x"}, {"frame": 4, "prompt": "y"}], "do not ascend"),
         ("prompt_interpolation", "cubic", "'linear' or 'slerp'"),
+        ("init_image", "", "at least 1 character"),
+        ("init_image", "key\0art.png", "null byte"),
         ("motion", {"zoom": "0:(sin(t))"}, "zoom: must be a number, or keyframes of numbers"),
         ("motion", {"zoom": 20.0}, "zoom: must stay from 0.1 to 10"),
         ("motion", {"zoom": math.nan}, "zoom: must be a number"),
@@ -571,3 +573,39 @@ def test_the_error_crosses_processes(tmp_path):
         validate_manifest(manifest(tmp_path, fps=[-1.0]), CONFIG)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (str(copy), copy.problems) == (str(caught.value), caught.value.problems)
+
+
+def refuse_b(texts):
+    return [("is b", "Take another letter") if text == "b" else None for text in texts]
+
+
+def test_texts_are_checked_by_what_is_not_in_the_manifest(tmp_path):
+    (tmp_path / "night").mkdir()
+    for name, projects in (("1", ["a", "b"]), ("2", [None, "c", "b", "b"])):
+        written = manifest(tmp_path / "night", project=projects)
+        Path(written).rename(tmp_path / "night" / f"{name}.parquet")
+    source = str(tmp_path / "night")
+    with pytest.raises(ManifestError) as caught:
+        check_texts(source, CONFIG, "project", refuse_b)
+    problems = caught.value.problems
+    places = [("1.parquet", 2), ("2.parquet", 3), ("2.parquet", 4)]
+    assert [(problem.file, problem.row) for problem in problems] == places
+    assert problems[0] == Problem(
+        "is b", "Take another letter", row=2, column="project", value="'b'", file="1.parquet"
+    )
+    check_texts(source, CONFIG, "project", refuse_b, where="project <> 'b'")
+    check_texts(source, CONFIG, "project", refuse_b, limit=1)
+    with pytest.raises(ManifestError) as caught:
+        check_texts(source, CONFIG, "project", refuse_b, where="project > 'a'", limit=3)
+    assert [problem.row for problem in caught.value.problems] == [2, 3]
+
+
+def test_each_text_is_looked_at_once(tmp_path):
+    seen = []
+
+    def note(texts):
+        seen.extend(texts)
+        return [None] * len(texts)
+
+    check_texts(manifest(tmp_path, project=["a", "b", None, "a"]), CONFIG, "project", note)
+    assert seen == ["a", "b", ""]

@@ -28,6 +28,11 @@ def problems_of(tmp_path, text: str | bytes, suffix: str = ".csv") -> tuple[Prob
     return caught.value.problems
 
 
+def test_a_picture_is_a_text(tmp_path):
+    first, second = converted(tmp_path, "clip_id,prompt,init_image\na,x,s3://art/a.png\nb,y,\n")
+    assert (first.init_image, second.init_image) == ("s3://art/a.png", None)
+
+
 def test_a_spreadsheet_becomes_a_manifest(tmp_path):
     first, second = converted(
         tmp_path,

@@ -1,11 +1,20 @@
+import hashlib
 from collections.abc import Container
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tempprop.errors import InputError
 from tempprop.manifest_writing import write_manifest
-from tempprop.plan import Plan, clip_cost, estimate_seconds, iter_queue, plan_batch
+from tempprop.plan import (
+    Plan,
+    PlannedClip,
+    clip_cost,
+    estimate_seconds,
+    iter_queue,
+    plan_batch,
+)
 from tempprop.spec import LoRA, ModelIdentity, PromptKeyframe, RenderConfig, clip_key
 
 CONFIG = RenderConfig()
@@ -91,6 +100,26 @@ def test_weights_are_identified_once(tmp_path):
     lora = [{"path": "look"}]
     plan(tmp_path, [{}, {"model": "sdxl"}, {}, {"loras": lora}, {"loras": lora}], identify=counting)
     assert asked == [("mini", ()), ("sdxl", ()), ("mini", (LoRA(path="look"),))]
+
+
+def test_a_picture_is_planned_by_its_content(tmp_path):
+    files = [tmp_path / name for name in ("one.png", "copy.png", "other.png")]
+    for file, color in zip(files, ("red", "red", "blue"), strict=True):
+        Image.new("RGB", (8, 8), color).save(file)
+
+    def planned(*pictures: Path | None) -> list[PlannedClip]:
+        rows = [{"init_image": str(picture) if picture else None} for picture in pictures]
+        return list(iter_queue(plan(tmp_path, rows)))
+
+    first, second = planned(files[0], None)
+    assert first.init_image_sha256 == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert first.spec.init_image == str(files[0])
+    assert second.init_image_sha256 is None
+    keys = [planned(file)[0].key for file in (*files, None)]
+    assert keys[0] == keys[1] == first.key
+    assert len(set(keys)) == 3
+    Image.new("RGB", (8, 8), "green").save(files[0])
+    assert planned(files[0])[0].key not in keys
 
 
 def test_where_and_limit_choose(tmp_path):

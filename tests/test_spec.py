@@ -119,6 +119,14 @@ def test_loras_count_by_digest_weight_and_order():
     assert len(others) == 4
 
 
+def test_a_picture_counts_by_digest_and_not_by_path():
+    spec = SPEC.model_copy(update={"init_image": "a.png"})
+    moved = SPEC.model_copy(update={"init_image": "moved/a.png"})
+    digests = [None, "1" * 64, "2" * 64]
+    assert len({clip_key(spec, CONFIG, MODEL, digest) for digest in digests}) == 3
+    assert clip_key(spec, CONFIG, MODEL, "1" * 64) == clip_key(moved, CONFIG, MODEL, "1" * 64)
+
+
 def test_a_motion_has_one_key_however_it_is_written():
     def with_motion(**values: object) -> str:
         return key(SPEC.model_copy(update={"motion": Motion.model_validate(values)}))
@@ -153,6 +161,7 @@ def test_seeds_of_different_names_differ():
         {"unknown": 1},
         {"clip_id": "a\n"},
         {"prompt": ""},
+        {"init_image": ""},
         {"prompts": ({"frame": -1, "prompt": "a"},)},
         {"prompts": ({"frame": 3, "prompt": "a"}, {"frame": 3, "prompt": "b"})},
         {"seed": 2**63},

@@ -12,7 +12,7 @@ from records import encoded_of, failure_of, key_of, result_of, small_disk
 from tempprop import objects
 from tempprop.errors import StoreError, StoreInputError
 from tempprop.objects import create_object, put_file, read_object, write_object
-from tempprop.spec import CLIP_ID_PATTERN
+from tempprop.spec import CLIP_ID_PATTERN, LoRA
 from tempprop.store import (
     check_segment,
     check_store,
@@ -52,6 +52,24 @@ def files(store):
 
 
 # The life of a clip
+
+
+def test_credentials_of_a_spec_are_not_written(store):
+    secret = "https://user:secret@host/{}?sig=secret"
+    update = {
+        "model": secret.format("model"),
+        "loras": (LoRA(path=secret.format("lora")),),
+        "init_image": secret.format("a.png"),
+    }
+    result, failure = result_of("a"), failure_of("b")
+    spec = result.spec.model_copy(update=update)
+    commit(store, result.model_copy(update={"spec": spec}))
+    write_failure(store, failure.model_copy(update={"spec": spec}))
+    for name in (record_name("records", result.key), record_name("failures", failure.key)):
+        assert b"secret" not in read_object(store, name)
+    written = read_result(store, result.key).spec
+    assert written.init_image == "https://host/a.png"
+    assert (written.model, written.loras[0].path) == ("https://host/model", "https://host/lora")
 
 
 def test_a_clip_is_committed_once_and_read_back(store):

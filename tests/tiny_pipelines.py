@@ -288,6 +288,16 @@ def _qwen_3(num_hidden_layers: int) -> Qwen3ForCausalLM:
 
 def flux_2_klein(*, is_distilled: bool = False) -> Flux2KleinPipeline:
     torch.manual_seed(0)
+    vae = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=4,
+    )
+    # Statistics as training leaves them; those of a new layer change nothing.
+    torch.nn.init.normal_(vae.bn.running_mean)
+    torch.nn.init.uniform_(vae.bn.running_var, 0.5, 2.0)
     pipeline = Flux2KleinPipeline(
         transformer=Flux2Transformer2DModel(
             in_channels=16,
@@ -300,13 +310,7 @@ def flux_2_klein(*, is_distilled: bool = False) -> Flux2KleinPipeline:
             axes_dims_rope=(4, 4, 4, 4),
             guidance_embeds=False,
         ),
-        vae=AutoencoderKLFlux2(
-            block_out_channels=(8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-            latent_channels=4,
-            norm_num_groups=4,
-        ),
+        vae=vae,
         # The pipeline reads the hidden states of the layers 9, 18 and 27.
         text_encoder=_qwen_3(num_hidden_layers=27),
         tokenizer=_qwen_tokenizer(),
