@@ -32,6 +32,7 @@ from tempprop.prediction import (
     model_output_for,
     noise_estimate,
 )
+from tempprop.replacement import replaced
 from tempprop.schedulers import is_probe, noise_level, prediction_type, schedule_position
 from tempprop.spec import ClipSettings
 
@@ -580,8 +581,5 @@ def propagate(
         )
         return original(*call.args, **call.kwargs)
 
-    scheduler.step = step
-    try:
+    with replaced(scheduler, "step", step):
         yield coupling
-    finally:
-        del scheduler.step
