@@ -41,6 +41,7 @@ from torch.overrides import TorchFunctionMode
 
 from tempprop.errors import ModelError
 from tempprop.families import Family, denoiser_of, family_of
+from tempprop.replacement import replaced
 from tempprop.spec import Attention
 
 NUM_SOURCES: Mapping[Attention, int] = MappingProxyType({"none": 0, "first": 1, "first+prev": 2})
@@ -341,16 +342,8 @@ def _layers(
 def _forward_through(module: Any, around: Callable[..., Any]) -> Iterator[None]:
     """Let the calls of a module go through `around(forward, *args, **kwargs)` for a while."""
     forward = module.forward
-    # Offloading puts a forward of its own on the instance.
-    is_own = "forward" in vars(module)
-    module.forward = functools.wraps(forward)(functools.partial(around, forward))
-    try:
+    with replaced(module, "forward", functools.wraps(forward)(functools.partial(around, forward))):
         yield
-    finally:
-        if is_own:
-            module.forward = forward
-        else:
-            del module.forward
 
 
 def _attend_apart(

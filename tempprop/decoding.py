@@ -6,7 +6,7 @@ at a time, while those before them are already being encoded.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 
 from tempprop.errors import RenderError
 from tempprop.memory import halved_when_out_of_memory
+from tempprop.replacement import replaced
 
 PIXELS_AT_A_TIME = 2**20
 """One frame of 1024x1024, or four of 512x512: more is no faster, and takes gigabytes."""
@@ -40,16 +41,12 @@ def undecoded(pipeline: Any) -> Iterator[list[torch.Tensor]]:
         # Something with the axes of pictures, for the pipeline's own postprocessing.
         return (batch[:, :3],)
 
-    replaced: list[tuple[Any, str, Callable[..., Any]]] = [(pipeline.vae, "decode", decode)]
-    if hasattr(pipeline, "run_safety_checker"):
-        replaced.append((pipeline, "run_safety_checker", lambda image, *_: (image, None)))
-    for owner, name, replacement in replaced:
-        setattr(owner, name, replacement)
-    try:
+    with ExitStack() as stack:
+        stack.enter_context(replaced(pipeline.vae, "decode", decode))
+        if hasattr(pipeline, "run_safety_checker"):
+            unchecked = replaced(pipeline, "run_safety_checker", lambda image, *_: (image, None))
+            stack.enter_context(unchecked)
         yield latents
-    finally:
-        for owner, name, _ in replaced:
-            delattr(owner, name)
 
 
 @torch.no_grad()

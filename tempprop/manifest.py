@@ -257,7 +257,7 @@ def _tables(
 
     Each row has its number in the column `ROW`.
     """
-    names, left = MANIFEST_SCHEMA.names, limit
+    left, names = limit, MANIFEST_SCHEMA.names
     with _condition(where) as matching:
         for batch in _checked_batches(find_manifest_files(source), problems):
             if problems:

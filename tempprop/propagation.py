@@ -32,6 +32,7 @@ from tempprop.prediction import (
     model_output_for,
     noise_estimate,
 )
+from tempprop.replacement import replaced
 from tempprop.schedulers import is_probe, noise_level, prediction_type, schedule_position
 from tempprop.spec import ClipSettings
 
@@ -256,7 +257,12 @@ def strongest(direction: torch.Tensor, clean: torch.Tensor, floor: float) -> tor
     estimates gain contrast from step to step, so that a distance in latent units would be wide
     for one family and narrow for another, strict at the first step and slack at the last. It
     holds at every step that is coupled, since a later step takes up the estimates that the model
-    makes of frames that an earlier one has brought together.
+    makes of frames that an earlier one has brought together. What finds no part in the pull adds to
+    the distance: detail above the low-pass, and what color coherence does afterwards.
+
+    The default of 0.02 was measured on the embedded model: ordinary clips changed by about a tenth
+    of a level of 255 on average, and one of a single step at full strength had no equal neighbors
+    left, where a floor of 0.01 left a fifth of them equal.
 
     Args:
         direction: The pull.
@@ -580,8 +586,5 @@ def propagate(
         )
         return original(*call.args, **call.kwargs)
 
-    scheduler.step = step
-    try:
+    with replaced(scheduler, "step", step):
         yield coupling
-    finally:
-        del scheduler.step

@@ -34,7 +34,9 @@ class QualityMeter:
         self._first: Frames | None = None
         self._latest: Frames | None = None
         self._first_color = np.zeros(3)
-        self._differences: list[float] = []
+        self._pairs = 0
+        self._difference_sum = 0.0
+        self._difference_max = 0.0
         self._frozen = 0
         self._drift = 0.0
 
@@ -58,7 +60,10 @@ class QualityMeter:
             self._first_color = _mean_color(frame)
             return
         levels = _levels_between(self._latest, frame)
-        self._differences.append(float(levels.mean()) / 255)
+        difference = float(levels.mean()) / 255
+        self._pairs += 1
+        self._difference_sum += difference
+        self._difference_max = max(self._difference_max, difference)
         self._frozen += int(levels.max() <= FROZEN_LEVELS)
         self._drift = max(self._drift, _color_distance(self._first_color, _mean_color(frame)))
         self._latest = frame.copy()
@@ -78,13 +83,13 @@ class QualityMeter:
         """
         if self._first is None or self._latest is None:
             raise ValueError("a clip without frames has no quality")
-        differences = self._differences or [0.0]
+        pairs = self._pairs or 1
         figures = (
-            sum(differences) / len(differences),
-            max(differences),
+            self._difference_sum / pairs,
+            self._difference_max,
             float(_levels_between(self._first, self._latest).mean()) / 255,
             self._drift,
-            self._frozen / len(differences),
+            self._frozen / pairs,
         )
         return dict(zip(FIGURES, figures, strict=True))
 
@@ -122,4 +127,4 @@ def _mean_color(frame: Frames) -> npt.NDArray[np.float64]:
 
 def _color_distance(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> float:
     """Give the distance of two colors; that of black and white is 1."""
-    return float(np.linalg.norm(first - second) / (255 * np.sqrt(3)))
+    return float(np.sqrt(np.mean(((first - second) / 255) ** 2)))

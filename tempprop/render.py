@@ -5,46 +5,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tempprop.autoencoder import encode_pictures
+from tempprop.attention import cross_frame_attention
 from tempprop.checkpoint import ClipState
 from tempprop.decoding import decoded, undecoded
-from tempprop.families import (
-    LatentLayout,
-    family_of,
-    guidance_arguments,
-    is_guided,
-    latent_layout,
+from tempprop.families import LatentLayout, family_of, guidance_arguments, latent_layout
+from tempprop.frame_runs import (
+    NO_DIGESTS,
+    FrameRun,
+    PreparedRun,
+    attention_sources,
+    companions,
+    prepare,
 )
-from tempprop.init_image import load_picture
 from tempprop.memory import halved_when_out_of_memory
-from tempprop.motion import (
-    CameraMaps,
-    Matrix,
-    camera_maps,
-    ending_maps,
-    in_latent_pixels,
-    inverse,
-    maps_from_first,
-    views,
-)
-from tempprop.noise import (
-    LOOP_SEED,
-    chain_correlations,
-    correlated_noise,
-    looped_noise,
-    step_noise_generator,
-)
+from tempprop.noise import step_noise_generator
 from tempprop.pipeline import LoadedModel
-from tempprop.prompt_travel import frame_embeddings
-from tempprop.prompts import Embeddings, PromptEncoder, batch_embeddings, prompt_encoder
+from tempprop.prompts import PromptEncoder, batch_embeddings, prompt_encoder
 from tempprop.propagation import Segment, propagate
-from tempprop.spec import ClipSpec, Motion
+from tempprop.spec import ClipSpec
 
 Frames = npt.NDArray[np.uint8]
 
@@ -106,20 +90,6 @@ class _Clip:
 
 
 @dataclass(frozen=True)
-class _Run:
-    """Frames of one clip that go into one batch, and what the frames before them left behind."""
-
-    spec: ClipSpec
-    first_frame: int
-    num_frames: int
-    state: ClipState | None
-
-    @property
-    def end(self) -> int:
-        return self.first_frame + self.num_frames
-
-
-@dataclass(frozen=True)
 class _Denoised:
     """A batch that is ready to be decoded.
 
@@ -132,7 +102,7 @@ class _Denoised:
         seconds: Time of denoising.
     """
 
-    runs: Sequence[_Run]
+    runs: Sequence[FrameRun]
     latents: torch.Tensor
     states: Sequence[ClipState]
     steps: int
@@ -184,7 +154,7 @@ def render_clips(
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
     states: Mapping[str, ClipState] | None = None,
-    picture_digest: Callable[[str], str | None] | None = None,
+    picture_digests: Mapping[str, str] = NO_DIGESTS,
     more: Callable[[], ClipSpec | None] | None = None,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Iterator[FrameChunk]:
@@ -200,8 +170,8 @@ def render_clips(
             the rest of the clips.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         states: By clip_id, what clips that were begun elsewhere go on from.
-        picture_digest: Gives, by clip_id, the sha256 of the picture's file that a clip has to
-            start from; without one it starts from whatever lies at `init_image`.
+        picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
+            from; without one it starts from whatever lies at `init_image`.
         more: Asked for another clip of the same `batch_key` whenever a batch has room for one;
             gives None when there is none at the moment.
         on_step: Called before each step with the share done, 0 to 1, of each clip of the batch;
@@ -235,7 +205,7 @@ def render_clips(
             )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
-        work = partial(_denoise, model, encode, clips, picture_digest, on_step)
+        work = partial(_denoise, model, encode, clips, picture_digests, on_step)
         batch, fitting = halved_when_out_of_memory(work, wanted)
         if fitting < wanted:
             frames_per_batch = fitting
@@ -251,58 +221,53 @@ def _may_share_batches(model: LoadedModel) -> bool:
     return family_of(model.pipeline).prompt_lengths != "apart"
 
 
-def _next_batch(model: LoadedModel, clips: Sequence[_Clip], frames_per_batch: int) -> list[_Run]:
+def _next_runs(model: LoadedModel, clips: Sequence[_Clip], frames_per_batch: int) -> list[FrameRun]:
     """Take the next frames of the first clips, as many as fit."""
-    batch: list[_Run] = []
+    runs: list[FrameRun] = []
     room = frames_per_batch
     for clip in clips if _may_share_batches(model) else clips[:1]:
         num_frames = min(room, clip.frames_left)
         if num_frames:
-            batch.append(_Run(clip.spec, clip.next_frame, num_frames, clip.state))
+            runs.append(FrameRun(clip.spec, clip.next_frame, num_frames, clip.state))
             room -= num_frames
-    return batch
+    return runs
 
 
 def _denoise(
     model: LoadedModel,
     encode: PromptEncoder,
     clips: Sequence[_Clip],
-    picture_digest: Callable[[str], str | None] | None,
+    picture_digests: Mapping[str, str],
     on_step: Callable[[Mapping[str, float]], None] | None,
     frames_per_batch: int,
 ) -> _Denoised:
     """Run the pipeline over the next batch, up to the latents that it would decode."""
-    batch = _next_batch(model, clips, frames_per_batch)
-    spec = batch[0].spec
+    runs = _next_runs(model, clips, frames_per_batch)
+    spec = runs[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
-    embeddings = [frame for run in batch for frame in _run_embeddings(model, encode, run)]
-    cameras = [_run_camera(run, layout) for run in batch]
-    endings = [_run_endings(run, layout) for run in batch]
-    chains = [_run_chain(run, layout, camera) for run, camera in zip(batch, cameras, strict=True)]
-    noise = [
-        _run_noise(run, chain, layout, ending)
-        for run, chain, ending in zip(batch, chains, endings, strict=True)
-    ]
-    pictures = [_run_picture(model, run, layout, picture_digest) for run in batch]
-    segments = list(_segments(batch, layout, cameras, endings, pictures, model.device))
+    prepared = [prepare(model, encode, layout, run, picture_digests) for run in runs]
+    riding = companions(model, encode, layout, runs, spec.attention)
+    sources = attention_sources(runs, [companion.run for companion in riding], spec.attention)
     started = time.perf_counter()
 
     def note_step(step: int, num_steps: int) -> None:
         if on_step is not None:
-            on_step({run.spec.clip_id: _share_done(run, step / num_steps) for run in batch})
+            on_step({run.spec.clip_id: _share_done(run, step / num_steps) for run in runs})
 
+    batch = [*prepared, *riding]
     with (
         undecoded(model.pipeline) as latents,
-        propagate(model.pipeline.scheduler, segments, note_step) as coupling,
+        cross_frame_attention(model.pipeline, spec.attention, sources),
+        propagate(model.pipeline.scheduler, _segments(batch, layout), note_step) as coupling,
     ):
-        _call_pipeline(model, batch, embeddings, layout, torch.cat(noise))
+        _call_pipeline(model, batch, layout)
     states = [
-        ClipState(run.end, chain[-1], carry)
-        for run, chain, carry in zip(batch, chains, coupling.carries, strict=True)
+        ClipState(run.end, part.chain, carry)
+        for run, part, carry in zip(runs, prepared, coupling.carries, strict=False)
     ]
     return _Denoised(
-        runs=batch,
-        latents=torch.cat(latents),
+        runs=runs,
+        latents=torch.cat(latents)[: sum(run.num_frames for run in runs)],
         states=states,
         steps=coupling.steps,
         frame_steps_lowered=coupling.frame_steps_lowered,
@@ -310,7 +275,30 @@ def _denoise(
     )
 
 
-def _share_done(run: _Run, share_of_steps: float) -> float:
+def _segments(batch: Sequence[PreparedRun], layout: LatentLayout) -> list[Segment]:
+    starts = accumulate((part.run.num_frames for part in batch), initial=0)
+    return [part.segment(row, layout) for row, part in zip(starts, batch, strict=False)]
+
+
+def _call_pipeline(model: LoadedModel, batch: Sequence[PreparedRun], layout: LatentLayout) -> None:
+    """Run the pipeline as a caller of diffusers would."""
+    spec, family = batch[0].run.spec, family_of(model.pipeline)
+    noise = torch.cat([part.noise for part in batch])
+    model.pipeline(
+        **batch_embeddings(family, [frame for part in batch for frame in part.embeddings]),
+        latents=layout.pack(noise.to(model.device, layout.dtype)),
+        generator=[step_noise_generator(part.run.spec.seed) for part in batch for _ in part.noise],
+        width=spec.width,
+        height=spec.height,
+        num_inference_steps=spec.num_inference_steps,
+        **guidance_arguments(model.pipeline, spec.guidance_scale),
+        output_type="pt",
+        **({} if model.eta is None else {"eta": model.eta}),
+        **family.options,
+    )
+
+
+def _share_done(run: FrameRun, share_of_steps: float) -> float:
     return (run.first_frame + run.num_frames * share_of_steps) / run.spec.num_frames
 
 
@@ -347,149 +335,6 @@ def _decode(model: LoadedModel, batch: _Denoised, frames_per_batch: int) -> Iter
             )
         row += len(frames)
         started = time.perf_counter()
-
-
-def _run_camera(run: _Run, layout: LatentLayout) -> list[CameraMaps] | None:
-    """Give the camera's maps in latent pixels; None where it stands still throughout."""
-    spec = run.spec
-    if spec.motion == Motion():
-        return None
-    scale = spec.height // layout.shape[1]
-    size = (spec.width, spec.height)
-    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
-    return [
-        CameraMaps(
-            in_latent_pixels(frame.from_previous, scale),
-            in_latent_pixels(frame.to_outgoing, scale),
-            in_latent_pixels(frame.to_incoming, scale),
-        )
-        for frame in maps
-    ]
-
-
-def _run_embeddings(model: LoadedModel, encode: PromptEncoder, run: _Run) -> list[Embeddings]:
-    """Give the embeddings of each frame of a run."""
-    spec, family = run.spec, family_of(model.pipeline)
-    guided = is_guided(model.pipeline, spec.guidance_scale, spec.negative_prompt)
-    frames = range(run.first_frame, run.first_frame + run.num_frames)
-    return [frame_embeddings(family, spec, frame, encode, guided=guided) for frame in frames]
-
-
-def _run_endings(run: _Run, layout: LatentLayout) -> list[Matrix] | None:
-    """Give the maps to the end in latent pixels; None where nothing leads back into frame 0."""
-    spec = run.spec
-    if not spec.loop or spec.motion == Motion():
-        return None
-    scale = spec.height // layout.shape[1]
-    size = (spec.width, spec.height)
-    maps = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
-    return [in_latent_pixels(matrix, scale) for matrix in maps]
-
-
-def _run_chain(run: _Run, layout: LatentLayout, camera: list[CameraMaps] | None) -> torch.Tensor:
-    """Draw the noise that goes on from frame to frame."""
-    spec, place = run.spec, (run.first_frame, run.num_frames)
-    rho = spec.noise_correlation
-    return correlated_noise(
-        LOOP_SEED + spec.seed if spec.loop else spec.seed,
-        *place,
-        layout.shape,
-        chain_correlations(rho, *place, spec.num_frames) if spec.loop else rho,
-        run.state.noise if run.state is not None else None,
-        [frame.from_previous for frame in camera] if camera is not None else None,
-    )
-
-
-def _run_noise(
-    run: _Run, chain: torch.Tensor, layout: LatentLayout, endings: list[Matrix] | None
-) -> torch.Tensor:
-    """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
-    spec = run.spec
-    if not spec.loop:
-        return chain
-    place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
-    if endings is None:
-        return looped_noise(chain, *place)
-    scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
-    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
-    return looped_noise(
-        chain,
-        *place,
-        [
-            (in_latent_pixels(way, scale), inverse(ending))
-            for way, ending in zip(behind, endings, strict=True)
-        ],
-    )
-
-
-def _run_picture(
-    model: LoadedModel,
-    run: _Run,
-    layout: LatentLayout,
-    digest_of: Callable[[str], str | None] | None,
-) -> torch.Tensor | None:
-    """Encode the picture that frame 0 is, as the scheduler sees it; None where there is none.
-
-    It is needed in the clip's first batch only: what the later ones are coupled to is in the carry.
-    """
-    spec = run.spec
-    if spec.init_image is None or run.first_frame > 0:
-        return None
-    digest = digest_of(spec.clip_id) if digest_of is not None else None
-    picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
-    return layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
-
-
-def _held_to(picture: torch.Tensor | None) -> Callable[[int], torch.Tensor] | None:
-    return None if picture is None else lambda _: picture
-
-
-def _segments(
-    batch: Sequence[_Run],
-    layout: LatentLayout,
-    cameras: Sequence[list[CameraMaps] | None],
-    endings: Sequence[list[Matrix] | None],
-    pictures: Sequence[torch.Tensor | None],
-    device: torch.device,
-) -> Iterator[Segment]:
-    row = 0
-    for run, camera, ending, picture in zip(batch, cameras, endings, pictures, strict=True):
-        yield Segment(
-            clip_id=run.spec.clip_id,
-            settings=run.spec,
-            first_frame=run.first_frame,
-            rows=slice(row, row + run.num_frames),
-            carry=run.state.carry if run.state is not None else None,
-            layout=layout,
-            views=views(camera, layout.shape[1:], device, ending) if camera is not None else None,
-            held=_held_to(picture),
-        )
-        row += run.num_frames
-
-
-def _call_pipeline(
-    model: LoadedModel,
-    batch: Sequence[_Run],
-    embeddings: Sequence[Embeddings],
-    layout: LatentLayout,
-    noise: torch.Tensor,
-) -> None:
-    """Run the pipeline as a caller of diffusers would."""
-    spec, family = batch[0].spec, family_of(model.pipeline)
-    model.pipeline(
-        **batch_embeddings(family, embeddings),
-        latents=layout.pack(noise.to(model.device, layout.dtype)),
-        generator=[
-            step_noise_generator(run.spec.seed) for run in batch for _ in range(run.num_frames)
-        ],
-        width=spec.width,
-        height=spec.height,
-        num_inference_steps=spec.num_inference_steps,
-        **guidance_arguments(model.pipeline, spec.guidance_scale),
-        output_type="pt",
-        **({} if model.eta is None else {"eta": model.eta}),
-        **family.options,
-    )
 
 
 def to_uint8(images: torch.Tensor) -> Frames:

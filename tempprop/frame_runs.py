@@ -1,0 +1,309 @@
+"""What neighbouring frames of one clip bring to a batch: prompts, noise, and what they couple to.
+
+A batch is made of runs of frames, and of companions: frames of the same clips that were rendered in
+an earlier batch and ride along once more, so that the frames of the runs can attend to them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+
+from tempprop.autoencoder import encode_pictures
+from tempprop.checkpoint import ClipState
+from tempprop.families import LatentLayout, family_of, is_guided
+from tempprop.init_image import load_picture
+from tempprop.motion import (
+    CameraMaps,
+    Matrix,
+    View,
+    camera_maps,
+    ending_maps,
+    in_latent_pixels,
+    inverse,
+    maps_from_first,
+    views,
+)
+from tempprop.noise import (
+    LOOP_SEED,
+    chain_correlations,
+    correlated_noise,
+    frame_noise,
+    looped_noise,
+)
+from tempprop.pipeline import LoadedModel
+from tempprop.prompt_travel import frame_embeddings
+from tempprop.prompts import Embeddings, PromptEncoder
+from tempprop.propagation import Segment
+from tempprop.spec import Attention, ClipSpec, Motion
+
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
+
+HeldTo = Callable[[int], torch.Tensor] | None
+"""Gives the clean estimate that a frame is held to at a step; None for a frame that is free."""
+
+
+@dataclass(frozen=True)
+class FrameRun:
+    """Neighbouring frames of one clip.
+
+    Attributes:
+        spec: The clip.
+        first_frame: Number of the first of them.
+        num_frames: How many.
+        state: What the frames before them left behind; None if and only if they begin with frame 0.
+    """
+
+    spec: ClipSpec
+    first_frame: int
+    num_frames: int
+    state: ClipState | None
+
+    @property
+    def end(self) -> int:
+        """Number of the frame after the last of them."""
+        return self.first_frame + self.num_frames
+
+    @property
+    def frames(self) -> range:
+        """Numbers of the frames."""
+        return range(self.first_frame, self.end)
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run with all that goes into a pipeline's call.
+
+    Attributes:
+        run: The frames.
+        embeddings: The prompt of each.
+        noise: Initial noise of each, shape `(frames, channels, h, w)`, on the CPU.
+        chain: Noise from which the next run goes on, shape of one latent.
+        views: How each frame sees those before it; None for a camera that stands still.
+        held: What the first of the frames is held to.
+    """
+
+    run: FrameRun
+    embeddings: Sequence[Embeddings]
+    noise: torch.Tensor
+    chain: torch.Tensor
+    views: Sequence[View] | None
+    held: HeldTo
+
+    def segment(self, row: int, layout: LatentLayout) -> Segment:
+        """Say to the coupling what the frames are, which begin at a row of the batch."""
+        run = self.run
+        return Segment(
+            clip_id=run.spec.clip_id,
+            settings=run.spec,
+            first_frame=run.first_frame,
+            rows=slice(row, row + run.num_frames),
+            carry=run.state.carry if run.state is not None else None,
+            layout=layout,
+            views=self.views,
+            held=self.held,
+        )
+
+
+def prepare(
+    model: LoadedModel,
+    encode: PromptEncoder,
+    layout: LatentLayout,
+    run: FrameRun,
+    picture_digests: Mapping[str, str] = NO_DIGESTS,
+) -> PreparedRun:
+    """Make ready what the frames of a run need.
+
+    Args:
+        model: The pipeline.
+        encode: Encodes prompts.
+        layout: How the pipeline holds latents of the clip's size.
+        run: The frames.
+        picture_digests: By clip_id, the sha256 that the picture has to have that a clip starts
+            from.
+
+    Raises:
+        ModelError: The model cannot lead away from a negative prompt, or mix the prompts.
+        PictureError: The picture that the clip starts from cannot be used, or is another one.
+    """
+    camera, endings = _camera(run, layout), _endings(run, layout)
+    chain = _chain(run, layout, camera)
+    return PreparedRun(
+        run=run,
+        embeddings=_embeddings(model, encode, run),
+        noise=_noise(run, chain, layout, endings),
+        chain=chain[-1],
+        views=views(camera, layout.shape[1:], model.device, endings) if camera else None,
+        held=_picture(model, run, layout, picture_digests),
+    )
+
+
+def companions(
+    model: LoadedModel,
+    encode: PromptEncoder,
+    layout: LatentLayout,
+    runs: Sequence[FrameRun],
+    attention: Attention,
+) -> list[PreparedRun]:
+    """Make ready the frames of earlier batches to which the frames of some runs attend.
+
+    Each is held, at every step, to the clean estimate that it had then: it goes the same way once
+    more. They are runs of one frame each.
+
+    Args:
+        model: The pipeline.
+        encode: Encodes prompts.
+        layout: How the pipeline holds latents of the clips' size.
+        runs: The runs of the batch.
+        attention: Whom the frames attend to.
+    """
+    return [
+        _companion(model, encode, layout, run, frame)
+        for run in runs
+        for frame in _frames_attended_to(run, attention)
+    ]
+
+
+def attention_sources(
+    runs: Sequence[FrameRun], riding: Sequence[FrameRun], attention: Attention
+) -> list[tuple[int, ...]]:
+    """Find the rows of a batch to which each of its rows attends.
+
+    Args:
+        runs: The runs of the batch, whose frames are its first rows.
+        riding: The companions, whose frames are the rows after them.
+        attention: Whom the frames attend to.
+
+    Returns:
+        For each row, the row of frame 0, and with `first+prev` also that of the frame before. The
+        frame before a companion is not there; the companion itself stands in for it.
+    """
+    if attention == "none":
+        return []
+    rows = {
+        (run.spec.clip_id, frame): row
+        for row, (run, frame) in enumerate((r, f) for r in (*runs, *riding) for f in r.frames)
+    }
+
+    sources: list[tuple[int, ...]] = []
+    for (clip_id, frame), row in rows.items():
+        first, previous = rows[clip_id, 0], rows.get((clip_id, max(0, frame - 1)), row)
+        sources.append((first, previous) if attention == "first+prev" else (first,))
+    return sources
+
+
+def _frames_attended_to(run: FrameRun, attention: Attention) -> Iterator[int]:
+    """Give the frames of earlier batches to which the frames of a run attend, each once."""
+    if attention != "none" and run.first_frame > 0:
+        yield 0
+        if attention == "first+prev" and run.first_frame > 1:
+            yield run.first_frame - 1
+
+
+def _companion(
+    model: LoadedModel, encode: PromptEncoder, layout: LatentLayout, of: FrameRun, frame: int
+) -> PreparedRun:
+    state = of.state
+    assert state is not None, "a run that begins with frame 0 needs no companions"
+    run = FrameRun(of.spec, frame, 1, None)
+    if frame == 0:
+        noise = frame_noise(of.spec.seed, 0, layout.shape)[None]
+    else:
+        noise = _noise(run, state.noise[None], layout, _endings(run, layout))
+    estimate = "first" if frame == 0 else "previous"
+    return PreparedRun(
+        run=run,
+        embeddings=_embeddings(model, encode, run),
+        noise=noise,
+        chain=state.noise,
+        views=None,
+        held=lambda step: getattr(state.carry[step], estimate),
+    )
+
+
+def _camera(run: FrameRun, layout: LatentLayout) -> list[CameraMaps] | None:
+    """Give the camera's maps in latent pixels; None where it stands still throughout."""
+    spec = run.spec
+    if spec.motion == Motion():
+        return None
+    scale = spec.height // layout.shape[1]
+    size = (spec.width, spec.height)
+    maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
+    return [
+        CameraMaps(
+            in_latent_pixels(frame.from_previous, scale),
+            in_latent_pixels(frame.to_outgoing, scale),
+            in_latent_pixels(frame.to_incoming, scale),
+        )
+        for frame in maps
+    ]
+
+
+def _endings(run: FrameRun, layout: LatentLayout) -> list[Matrix] | None:
+    """Give the maps to the end in latent pixels; None where nothing leads back into frame 0."""
+    spec = run.spec
+    if not spec.loop or spec.motion == Motion():
+        return None
+    scale = spec.height // layout.shape[1]
+    size = (spec.width, spec.height)
+    maps = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
+    return [in_latent_pixels(matrix, scale) for matrix in maps]
+
+
+def _embeddings(model: LoadedModel, encode: PromptEncoder, run: FrameRun) -> list[Embeddings]:
+    spec, family = run.spec, family_of(model.pipeline)
+    guided = is_guided(model.pipeline, spec.guidance_scale, spec.negative_prompt)
+    return [frame_embeddings(family, spec, frame, encode, guided=guided) for frame in run.frames]
+
+
+def _chain(run: FrameRun, layout: LatentLayout, camera: list[CameraMaps] | None) -> torch.Tensor:
+    """Draw the noise that goes on from frame to frame."""
+    spec, place = run.spec, (run.first_frame, run.num_frames)
+    rho = spec.noise_correlation
+    return correlated_noise(
+        LOOP_SEED + spec.seed if spec.loop else spec.seed,
+        *place,
+        layout.shape,
+        chain_correlations(rho, *place, spec.num_frames) if spec.loop else rho,
+        run.state.noise if run.state is not None else None,
+        [frame.from_previous for frame in camera] if camera is not None else None,
+    )
+
+
+def _noise(
+    run: FrameRun, chain: torch.Tensor, layout: LatentLayout, endings: list[Matrix] | None
+) -> torch.Tensor:
+    """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
+    spec = run.spec
+    if not spec.loop:
+        return chain
+    place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
+    if endings is None:
+        return looped_noise(chain, *place)
+    scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
+    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
+    return looped_noise(
+        chain,
+        *place,
+        [
+            (in_latent_pixels(way, scale), inverse(ending))
+            for way, ending in zip(behind, endings, strict=True)
+        ],
+    )
+
+
+def _picture(
+    model: LoadedModel, run: FrameRun, layout: LatentLayout, digests: Mapping[str, str]
+) -> HeldTo:
+    """Hold frame 0 to the picture that the clip starts from, where there is one.
+
+    It is needed in the clip's first batch only: what is coupled to it later is in the carry.
+    """
+    spec = run.spec
+    if spec.init_image is None or run.first_frame > 0:
+        return None
+    digest = digests.get(spec.clip_id)
+    picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
+    latent = layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
+    return lambda _: latent
