@@ -113,6 +113,7 @@ SELF_ATTENTION: Mapping[str, tuple[SelfAttention, ...]] = MappingProxyType(
         "StableDiffusionPipeline": _IMAGE_ALONE,
         "StableDiffusionXLPipeline": _IMAGE_ALONE,
         "LatentConsistencyModelPipeline": _IMAGE_ALONE,
+        "KolorsPipeline": _IMAGE_ALONE,
         "StableDiffusion3Pipeline": (
             SelfAttention(r"transformer_blocks\.\d+\.attn", _before_text),
             # Stable Diffusion 3.5 medium has them in some of its blocks.

@@ -107,6 +107,7 @@ _TABLE = (
         normalization="standardized",
     ),
     Family("LatentConsistencyModelPipeline", "LCM", SEQUENCES, distilled="all"),
+    Family("KolorsPipeline", "Kolors", SEQUENCES_AND_POOLED),
     Family(
         "StableDiffusion3Pipeline",
         "Stable Diffusion 3",

@@ -1,6 +1,8 @@
 """Real diffusers pipelines with a few thousand random weights, built offline."""
 
+import functools
 import string
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    KolorsPipeline,
     LatentConsistencyModelPipeline,
     LCMScheduler,
     Lumina2Pipeline,
@@ -39,6 +42,9 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
+from sentencepiece import SentencePieceTrainer
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE
 from transformers import (
@@ -547,6 +553,62 @@ def cogview_4() -> CogView4Pipeline:
     return ready(pipeline)
 
 
+@functools.cache
+def _letters() -> tempfile.TemporaryDirectory[str]:
+    """Train a tokenizer of letters; its file has to stay where it is until it is saved."""
+    directory = tempfile.TemporaryDirectory(prefix="tempprop-letters-")
+    SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(string.ascii_lowercase)]),
+        model_prefix=f"{directory.name}/tokenizer",
+        model_type="char",
+        vocab_size=30,
+        minloglevel=2,
+    )
+    return directory
+
+
+def _chat_glm() -> tuple[ChatGLMModel, ChatGLMTokenizer]:
+    tokenizer = ChatGLMTokenizer(f"{_letters().name}/tokenizer.model")
+    config = ChatGLMConfig(
+        padded_vocab_size=tokenizer.vocab_size,
+        hidden_size=16,
+        ffn_hidden_size=16,
+        num_layers=2,
+        num_attention_heads=2,
+        kv_channels=8,
+        multi_query_attention=True,
+        multi_query_group_num=1,
+        seq_length=256,
+        add_qkv_bias=True,
+        original_rope=True,
+    )
+    text_encoder = ChatGLMModel(config, empty_init=False)
+    for name, parameter in text_encoder.named_parameters():
+        # A new model leaves the scales of its norms to whatever the memory held before.
+        if "norm" in name:
+            torch.nn.init.ones_(parameter)
+    return text_encoder, tokenizer
+
+
+def kolors() -> KolorsPipeline:
+    torch.manual_seed(0)
+    text_encoder, tokenizer = _chat_glm()
+    pipeline = KolorsPipeline(
+        unet=_unet(
+            encoder_hid_dim_type="text_proj",
+            encoder_hid_dim=16,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=6 * 8 + 16,
+        ),
+        vae=_vae(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=EulerDiscreteScheduler(),
+    )
+    return ready(pipeline)
+
+
 FAMILIES = {
     "StableDiffusionPipeline": {
         "stable-diffusion": stable_diffusion,
@@ -557,6 +619,7 @@ FAMILIES = {
         "stable-diffusion-xl-turbo": stable_diffusion_xl_turbo,
     },
     "LatentConsistencyModelPipeline": {"latent-consistency": latent_consistency},
+    "KolorsPipeline": {"kolors": kolors},
     "StableDiffusion3Pipeline": {"stable-diffusion-3": stable_diffusion_3},
     "FluxPipeline": {"flux-schnell": flux, "flux-dev": flux_dev},
     "Flux2KleinPipeline": {
