@@ -23,8 +23,8 @@ def pictures(frames=1, seed=3):
 def decoded_latents(pipeline, clean):
     """Find out what a pipeline hands to its autoencoder when denoising ends at clean latents."""
     layout, decoded = latent_layout(pipeline, HEIGHT, WIDTH), []
-    scheduler, decode = type(pipeline.scheduler), pipeline.vae.decode
-    step = scheduler.step
+    scheduler, autoencoder = type(pipeline.scheduler), type(pipeline.vae)
+    step, decode = scheduler.step, autoencoder.decode
 
     @functools.wraps(step)
     def end_there(self, model_output, timestep, sample, *args, **kwargs):
@@ -34,14 +34,14 @@ def decoded_latents(pipeline, clean):
         return packed, packed
 
     @functools.wraps(decode)
-    def note(latents, *args, **kwargs):
+    def note(self, latents, *args, **kwargs):
         decoded.append(latents)
-        return decode(latents, *args, **kwargs)
+        return decode(self, latents, *args, **kwargs)
 
     spec = clip_spec(num_frames=1, width=WIDTH, height=HEIGHT, num_inference_steps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scheduler, "step", end_there)
-        patch.setattr(pipeline.vae, "decode", note)
+        patch.setattr(autoencoder, "decode", note)
         list(render_clips(loaded(pipeline), [spec]))
     return decoded[0]
 

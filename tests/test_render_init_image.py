@@ -55,15 +55,16 @@ def paint(path, seed):
 @contextmanager
 def decoded_latents(model):
     """Note what a pipeline hands to its autoencoder."""
-    decoded, decode = [], model.pipeline.vae.decode
+    decoded, autoencoder = [], type(model.pipeline.vae)
+    decode = autoencoder.decode
 
     @functools.wraps(decode)
-    def note(latents, *args, **kwargs):
+    def note(self, latents, *args, **kwargs):
         decoded.append(latents)
-        return decode(latents, *args, **kwargs)
+        return decode(self, latents, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model.pipeline.vae, "decode", note)
+        patch.setattr(autoencoder, "decode", note)
         yield decoded
 
 
@@ -178,10 +179,11 @@ def test_clips_with_different_pictures_share_a_batch(model, picture, tmp_path):
 
 def test_the_picture_must_be_the_planned_one(model, picture):
     spec = clip_spec(init_image=picture)
-    planned = render(model, spec, picture_digests={"clip": picture_digest(picture)})
+    digests = {"clip": picture_digest(picture)}
+    planned = render(model, spec, picture_digest=digests.get)
     assert np.array_equal(planned["clip"], render(model, spec)["clip"])
     with pytest.raises(PictureError, match=r"is another one than when the run was planned"):
-        render(model, spec, picture_digests={"clip": "0" * 64})
+        render(model, spec, picture_digest=lambda _: "0" * 64)
 
 
 def test_a_notebook_renders_from_a_picture_in_half_precision(tiny_checkpoint, picture):
