@@ -18,7 +18,7 @@ class Figure:
 
     Attributes:
         name: Its name.
-        unit: What follows it in a heading; empty for a number without one.
+        unit: What it is measured in; empty for a number without one.
         form: How it is written, in Python's format language.
         loss: What is to be small.
     """
@@ -29,9 +29,14 @@ class Figure:
     loss: Callable[[float], float]
 
     @property
+    def words(self) -> str:
+        """Its name as words."""
+        return self.name.replace("_", " ")
+
+    @property
     def heading(self) -> str:
         """Name and unit."""
-        return f"{self.name.replace('_', ' ')}{self.unit}"
+        return f"{self.words}, {self.unit}" if self.unit else self.words
 
     def text(self, value: float) -> str:
         """Write a value."""
@@ -40,7 +45,7 @@ class Figure:
 
 FIGURES = (
     Figure("consistency", "", ".4f", lambda value: -value),
-    Figure("motion", ", px", ".2f", lambda value: -value),
+    Figure("motion", "px", ".2f", lambda value: -value),
     Figure("color_drift", "", ".3f", lambda value: value),
     Figure("jump", "", ".2f", lambda value: value),
     Figure("sharpness", "", ".2f", lambda value: abs(1 - value)),

@@ -23,7 +23,8 @@ CURVES: dict[str, tuple[str, str]] = {
 """Heading and format of each curve, in the order of the columns."""
 
 READING = """\
-Each cell is the mean over the frames named in its row and over {clips} clips of {frames} frames.
+Each cell is the mean over the frames named in its row and over the clips ({clips} of {frames}
+frames).
 **color distance** is that of a frame's mean color to frame 0's (black and white are 1 apart).
 **latent mean** and **latent deviation** say the same of the latents, as the autoencoder sees the
 frames: the root mean square, over the channels, of the difference of their means to frame 0's,

@@ -48,7 +48,7 @@ def plot_sweep(study: Study, path: Path) -> None:
     for axis, (setting, rows) in zip(axes, panels, strict=True):
         axis.scatter(*_points(measured), s=12, color=QUIET, zorder=1)
         _draw_setting(axis, setting, rows, measured[0])
-        axis.set_title(setting)
+        axis.set_title(setting, fontsize=10)
         axis.set_xlabel("motion, pixels a frame")
         axis.set_ylabel("consistency")
     plot.savefig(path, dpi=DPI)
@@ -82,7 +82,7 @@ def plot_drift(study: Study, path: Path) -> None:
         path: The PNG to write.
     """
     plot, axes = _panels(len(CURVES) + 1)
-    for axis, (name, (heading, _)) in zip(axes, CURVES.items(), strict=False):
+    for axis, (name, (heading, form)) in zip(axes, CURVES.items(), strict=False):
         for number, row in enumerate(study.rows):
             color = STRONG if number == 0 else MORE_COLORS[(number - 1) % len(MORE_COLORS)]
             frames, smooth = _smoothed(mean_curve(row, name))
@@ -94,7 +94,9 @@ def plot_drift(study: Study, path: Path) -> None:
                 zorder=-number,
                 label=row.setting or "defaults",
             )
-        axis.set_title(heading)
+        axis.set_title(heading, fontsize=10)
+        if form.endswith("%"):
+            axis.set_ylim(-0.05, 1.05)
         axis.set_xlabel("frame")
     axes[-1].axis("off")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", frameon=False)

@@ -19,8 +19,8 @@ HEADER = ("setting", "value", *(figure.heading for figure in FIGURES))
 MARKS = {1: " ▲", 0: "", -1: " ▼"}
 
 READING = f"""\
-Each row is the mean over the same {{clips}} clips of {{frames}} frames, with the same seeds;
-only the one setting differs from the defaults. Frame 0 is the same picture in all of them, since
+Each row is the mean over the same clips ({{clips}} of {{frames}} frames), with the same seeds; only
+the one setting differs from the defaults. Frame 0 is the same picture in all of them, since
 nothing is coupled to it. **consistency** is the cosine of a classifier's features of neighboring
 frames, 1 for equal ones. **motion** is the mean optical flow, in pixels a frame; flow between
 pictures that have nothing to do with each other is large too, so it counts for something only
@@ -99,12 +99,14 @@ def _choice(study: Study) -> str:
     names = dict.fromkeys(row.setting for row in _changed(study))
     values = ", ".join(f"`{name}` {_value(getattr(settings, name))}" for name in names)
     defaults = study.rows[0]
-    figures = ", ".join(f"{figure.heading} {_mean(defaults, figure)}" for figure in FIGURES)
+    figures = ", ".join(
+        f"{figure.words} {_mean(defaults, figure)} {figure.unit}".rstrip() for figure in FIGURES
+    )
     return (
-        f"The defaults are {values}. They lie between two ways to fail: frames that have little to "
-        "do with each other, and a clip that stands still. What is wanted is the most motion at "
-        "which the thing stays the same thing, and stays what was prompted. They measure: "
-        f"{figures}. What every other value gains and costs against them:"
+        f"The defaults are {values}. They are meant to lie between two ways to fail: frames that "
+        "have little to do with each other, and a clip that stands still. What is wanted is the "
+        "most motion at which the thing stays the same thing, and stays what was prompted. They "
+        f"measure: {figures}. What every other value gains and costs against them:"
     )
 
 
@@ -120,7 +122,7 @@ def _trades(study: Study) -> list[str]:
 def _trade(row: Row, defaults: Row) -> str:
     gains, costs = gains_and_costs(row, defaults)
     said = [
-        f"{verb} {', '.join(figure.name.replace('_', ' ') for figure in figures)}"
+        f"{verb} {', '.join(figure.words for figure in figures)}"
         for verb, figures in (("gains", gains), ("costs", costs))
         if figures
     ]
