@@ -79,18 +79,16 @@ class Renderer:
     def _render(self, orders: list["_Order"], *, sociable: bool) -> None:
         """Render clips together, with those that come while there is room if it is sociable."""
         key = batch_key(orders[0].clip.spec)
-        digests = {name: digest for o in orders for name, digest in o.picture_digest.items()}
 
         def more() -> ClipSpec | None:
             order = self._fellow(key) if sociable else None
             if order is None:
                 return None
             orders.append(order)
-            digests.update(order.picture_digest)
             return order.clip.spec
 
         try:
-            self._render_until_done(orders, key, digests, more)
+            self._render_until_done(orders, key, more)
         except Exception as error:
             left = [order for order in orders if order.wanted]
             if len(left) > 1 and not isinstance(error, Interrupted):
@@ -104,11 +102,13 @@ class Renderer:
         self,
         orders: Sequence["_Order"],
         key: tuple[object, ...],
-        digests: Mapping[str, str],
         more: Callable[[], ClipSpec | None],
     ) -> None:
         model, encoder = self._open_model(orders[0].clip)
         self.frames_per_batch = self._size(model, orders[0].clip.spec, key)
+
+        def order_of(clip_id: str) -> _Order:
+            return next(order for order in orders if order.clip.spec.clip_id == clip_id)
 
         def on_step(shares: Mapping[str, float]) -> None:
             self._on_step(shares)
@@ -121,13 +121,13 @@ class Renderer:
             frames_per_batch=self.frames_per_batch,
             encoder=encoder,
             states={order.clip.spec.clip_id: order.state for order in orders if order.state},
-            picture_digests=digests,
+            picture_digest=lambda clip_id: order_of(clip_id).clip.init_image_sha256,
             more=more,
             on_step=on_step,
         )
         for chunk in chunks:
             self._fitting[key] = self.frames_per_batch = chunk.frames_per_batch
-            next(o for o in orders if o.clip.spec.clip_id == chunk.clip_id).deliver(chunk)
+            order_of(chunk.clip_id).deliver(chunk)
 
     def _size(self, model: LoadedModel, spec: ClipSpec, key: tuple[object, ...]) -> int:
         if key not in self._fitting:
@@ -160,12 +160,6 @@ class _Order:
         self._frames_delivered = 0
         self._over = False
         self._queue: Queue[FrameChunk | Exception | None] = Queue(CHUNKS_AHEAD)
-
-    @property
-    def picture_digest(self) -> dict[str, str]:
-        """What the picture that it starts from has to be, by its clip_id; empty for none."""
-        digest = self.clip.init_image_sha256
-        return {} if digest is None else {self.clip.spec.clip_id: digest}
 
     @property
     def abandoned(self) -> bool:

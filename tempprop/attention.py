@@ -9,15 +9,20 @@ negative and positive prompts into one batch makes it k times as long; the map t
 on by a batch of frames, so that the parts do not mix. Nor do clips, which the map does not connect.
 
 **Text stays where it is.** Where text and image are one sequence, only the queries of image tokens
-see other frames, and of these only the image tokens: with n frames, an image query sees n copies of
-its own sequence, and in all but the first the image is another frame's. That the text is repeated
-keeps its weight against the image what it was, and needs no mask. In the transformers whose image
-positions follow the text (Z-Image, Lumina 2), a frame whose prompt is longer or shorter sees the
-others at a distance.
+see other frames, and of these only the image tokens. Where n frames join it, an image query sees
+its own sequence 1 + n times, and in all but the first the image is another frame's. That the text
+is repeated keeps its weight against the image what it was, and needs no mask. In the transformers
+whose image positions follow the text (Z-Image, Lumina 2), a frame whose prompt is longer or shorter
+sees the others at a distance.
 
 **Frame 0 is left alone**, though it goes the same way as all the others: its first and its previous
-frame are itself, and a softmax over keys that all stand there n times is the softmax over them
+frame are itself, and a softmax over keys that all stand there 1 + n times is the softmax over them
 once. What changes is the rounding.
+
+**Nothing is done in silence.** Modules that read the image alone are given a longer sequence for
+their keys and values, which every attention processor honors. Modules in which text and image are
+one sequence have no such place: while they run, PyTorch's attention function is intercepted, where
+keys already carry their positions, and a module that did not call it is an error.
 
 **What is exact when a clip is rendered in chunks.** Nothing changes frame 0, so it can ride along
 in a later chunk as one more row, and takes the very way that it took in the first chunk: `first` is
@@ -192,13 +197,7 @@ def cross_frame_attention(
         rows = source_rows(sources, len(images)).to(images[0].device)
         with ExitStack() as stack:
             for module, image_tokens in layers:
-                attend = (
-                    functools.partial(_attend_apart, rows)
-                    if image_tokens is None
-                    else functools.partial(
-                        _attend_beside_text, rows, functools.partial(image_tokens, call.arguments)
-                    )
-                )
+                attend = _attending(image_tokens, call.arguments, rows)
                 stack.enter_context(_forward_through(module, attend))
             return forward(*args, **kwargs)
 
@@ -345,6 +344,15 @@ def _forward_through(module: Any, around: Callable[..., Any]) -> Iterator[None]:
     forward = module.forward
     with replaced(module, "forward", functools.wraps(forward)(functools.partial(around, forward))):
         yield
+
+
+def _attending(
+    image_tokens: Callable[[Call, int], ImageTokens] | None, call: Call, sources: torch.Tensor
+) -> Callable[..., Any]:
+    """Give what the calls of a module go through while its denoiser runs."""
+    if image_tokens is None:
+        return functools.partial(_attend_apart, sources)
+    return functools.partial(_attend_beside_text, sources, functools.partial(image_tokens, call))
 
 
 def _attend_apart(

@@ -4,9 +4,8 @@ A batch is made of runs of frames, and of companions: frames of the same clips t
 an earlier batch and ride along once more, so that the frames of the runs can attend to them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import torch
 
@@ -38,7 +37,8 @@ from tempprop.prompts import Embeddings, PromptEncoder
 from tempprop.propagation import Segment
 from tempprop.spec import Attention, ClipSpec, Motion
 
-NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
+PictureDigest = Callable[[str], str | None]
+"""Gives, by clip_id, the sha256 of the picture's file that a clip has to start from."""
 
 HeldTo = Callable[[int], torch.Tensor] | None
 """Gives the clean estimate that a frame is held to at a step; None for a frame that is free."""
@@ -111,7 +111,7 @@ def prepare(
     encode: PromptEncoder,
     layout: LatentLayout,
     run: FrameRun,
-    picture_digests: Mapping[str, str] = NO_DIGESTS,
+    picture_digest: PictureDigest | None = None,
 ) -> PreparedRun:
     """Make ready what the frames of a run need.
 
@@ -120,8 +120,7 @@ def prepare(
         encode: Encodes prompts.
         layout: How the pipeline holds latents of the clip's size.
         run: The frames.
-        picture_digests: By clip_id, the sha256 that the picture has to have that a clip starts
-            from.
+        picture_digest: Knows the pictures that clips have to start from; None for any.
 
     Raises:
         ModelError: The model cannot lead away from a negative prompt, or mix the prompts.
@@ -135,7 +134,7 @@ def prepare(
         noise=_noise(run, chain, layout, endings),
         chain=chain[-1],
         views=views(camera, layout.shape[1:], model.device, endings) if camera else None,
-        held=_picture(model, run, layout, picture_digests),
+        held=_picture(model, run, layout, picture_digest),
     )
 
 
@@ -294,7 +293,10 @@ def _noise(
 
 
 def _picture(
-    model: LoadedModel, run: FrameRun, layout: LatentLayout, digests: Mapping[str, str]
+    model: LoadedModel,
+    run: FrameRun,
+    layout: LatentLayout,
+    digest_of: PictureDigest | None,
 ) -> HeldTo:
     """Hold frame 0 to the picture that the clip starts from, where there is one.
 
@@ -303,7 +305,7 @@ def _picture(
     spec = run.spec
     if spec.init_image is None or run.first_frame > 0:
         return None
-    digest = digests.get(spec.clip_id)
+    digest = digest_of(spec.clip_id) if digest_of is not None else None
     picture = load_picture(spec.init_image, spec.width, spec.height, sha256=digest)
     latent = layout.from_grid(encode_pictures(model.pipeline, picture[None]))[0].to(model.device)
     return lambda _: latent

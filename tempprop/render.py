@@ -16,8 +16,8 @@ from tempprop.checkpoint import ClipState
 from tempprop.decoding import decoded, undecoded
 from tempprop.families import LatentLayout, family_of, guidance_arguments, latent_layout
 from tempprop.frame_runs import (
-    NO_DIGESTS,
     FrameRun,
+    PictureDigest,
     PreparedRun,
     attention_sources,
     companions,
@@ -154,7 +154,7 @@ def render_clips(
     frames_per_batch: int = 16,
     encoder: PromptEncoder | None = None,
     states: Mapping[str, ClipState] | None = None,
-    picture_digests: Mapping[str, str] = NO_DIGESTS,
+    picture_digest: PictureDigest | None = None,
     more: Callable[[], ClipSpec | None] | None = None,
     on_step: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Iterator[FrameChunk]:
@@ -170,8 +170,8 @@ def render_clips(
             the rest of the clips.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         states: By clip_id, what clips that were begun elsewhere go on from.
-        picture_digests: By clip_id, the sha256 of the picture's file that a clip has to start
-            from; without one it starts from whatever lies at `init_image`.
+        picture_digest: Gives, by clip_id, the sha256 of the picture's file that a clip has to
+            start from; without one it starts from whatever lies at `init_image`.
         more: Asked for another clip of the same `batch_key` whenever a batch has room for one;
             gives None when there is none at the moment.
         on_step: Called before each step with the share done, 0 to 1, of each clip of the batch;
@@ -205,7 +205,7 @@ def render_clips(
             )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
-        work = partial(_denoise, model, encode, clips, picture_digests, on_step)
+        work = partial(_denoise, model, encode, clips, picture_digest, on_step)
         batch, fitting = halved_when_out_of_memory(work, wanted)
         if fitting < wanted:
             frames_per_batch = fitting
@@ -237,7 +237,7 @@ def _denoise(
     model: LoadedModel,
     encode: PromptEncoder,
     clips: Sequence[_Clip],
-    picture_digests: Mapping[str, str],
+    picture_digest: PictureDigest | None,
     on_step: Callable[[Mapping[str, float]], None] | None,
     frames_per_batch: int,
 ) -> _Denoised:
@@ -245,7 +245,7 @@ def _denoise(
     runs = _next_runs(model, clips, frames_per_batch)
     spec = runs[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
-    prepared = [prepare(model, encode, layout, run, picture_digests) for run in runs]
+    prepared = [prepare(model, encode, layout, run, picture_digest) for run in runs]
     riding = companions(model, encode, layout, runs, spec.attention)
     sources = attention_sources(runs, [companion.run for companion in riding], spec.attention)
     started = time.perf_counter()

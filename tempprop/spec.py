@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from tempprop.keyframes import Track, within
 
-RENDER_VERSION = 2
+RENDER_VERSION = 3
 """Raised whenever the same spec would give other pixels than before."""
 
 RECORD_SCHEMA_VERSION: Literal[1] = 1

@@ -446,6 +446,7 @@ def test_rows_that_do_not_fit_are_refused(attention, sources, message):
         pass
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_another_attention_backend_is_an_error_and_not_silence():
     pipeline = build("flux-schnell")
     for module in denoiser_of(pipeline).modules():

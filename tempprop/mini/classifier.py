@@ -62,9 +62,20 @@ class Classifier(nn.Module):
         Returns:
             For each question, scores of shape (n, answers).
         """
-        features = self.features(pictures)
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+        pooled = self.pooled(pictures)
         return {name: head(pooled) for name, head in self.heads.items()}
+
+    def pooled(self, pictures: Tensor) -> Tensor:
+        """Give what the heads see: every feature's mean and maximum over the picture.
+
+        Args:
+            pictures: Shape (n, 3, 128, 128), -1 to 1.
+
+        Returns:
+            Shape (n, 320).
+        """
+        features = self.features(pictures)
+        return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
 
 
 def answers_of(scene: Scene) -> dict[str, str]:

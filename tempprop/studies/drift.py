@@ -1,0 +1,116 @@
+"""Follows long clips under several settings: do color, contrast and detail last?
+
+``python -m tempprop.studies.drift`` writes `docs/measurements/drift.json`, `docs/drift.png` and its
+section of `docs/defaults.md`. Interrupted, it goes on where it was.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from tempprop.mini.classifier import Classifier, load_classifier
+from tempprop.pipeline import load_pipeline
+from tempprop.render import Frames
+from tempprop.spec import ClipSettings
+from tempprop.studies.measuring import DEFAULTS, Variant, measure_study, plan
+from tempprop.studies.metrics import (
+    color_distance,
+    contrast,
+    frozen,
+    latent_statistics,
+    likeness,
+    motion,
+    recognized,
+    sharpness,
+)
+from tempprop.studies.page import write_page
+from tempprop.studies.plots import plot_drift
+from tempprop.studies.results import Curve, Study, drift_file
+from tempprop.studies.subjects import Subject, subjects
+
+DIGITS = 4
+"""Decimal places of the curves in the file."""
+
+FULL = {"propagation_strength": 1.0, "propagation_end": 1.0}
+STIFF = {"propagation_strength": 1.0, "propagation_keeps": "noise", "noise_correlation": 0.99}
+UNCOUPLED = {"noise_correlation": 0.0, "propagation_strength": 0.0, "color_coherence": 0.0}
+FREE = {"anchor_weight": 0.0, "color_coherence": 0.0}
+
+TRIED: dict[str, dict[str, Any]] = {
+    "no color coherence": {"color_coherence": 0.0},
+    "no anchor": {"anchor_weight": 0.0},
+    "no color coherence, no anchor": FREE,
+    "new anchors": {"keyframe_interval": 32},
+    "full strength": FULL,
+    "full strength, no color coherence, no anchor": FULL | FREE,
+    "stiff": STIFF,
+    "stiff, no motion floor": STIFF | {"motion_floor": 0.0},
+    "uncoupled": UNCOUPLED,
+}
+
+VARIANTS = (
+    DEFAULTS,
+    *(
+        Variant(name, settings, settings)
+        for name, settings in TRIED.items()
+        if settings.keys() <= ClipSettings.model_fields.keys()
+    ),
+)
+"""The defaults, what they do without their brakes, what provokes blur and freezing, a control."""
+
+app = typer.Typer()
+
+
+def clip_curves(
+    classifier: Classifier, vae: Any, frames: Frames, subject: Subject
+) -> dict[str, Curve]:
+    """Measure a long clip, frame by frame; frame 0 has neither motion nor distance."""
+    latent_mean, latent_deviation = latent_statistics(vae, frames)
+    curves = {
+        "color_distance": color_distance(frames),
+        "latent_mean": latent_mean,
+        "latent_deviation": latent_deviation,
+        "contrast": contrast(frames),
+        "sharpness": sharpness(frames),
+        "likeness": likeness(classifier, frames),
+        "motion": np.array([0.0, *motion(frames)]),
+        "frozen": frozen(frames),
+        "recognized": recognized(classifier, frames, subject),
+    }
+    return {
+        name: tuple(round(float(value), DIGITS) for value in curve)
+        for name, curve in curves.items()
+    }
+
+
+@app.command()
+def drift(
+    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+    prompts: Annotated[int, typer.Option(min=1, help="Clips a row.")] = 2,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip.")] = 256,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 12,
+) -> None:
+    """Measure how color, contrast, detail and content fare along long clips."""
+    model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
+    jobs = plan(model, VARIANTS, cast, num_frames=frames, num_inference_steps=steps)
+    options = f"--prompts {prompts} --frames {frames} --steps {steps}"
+    study = measure_study(
+        model,
+        Study(
+            command=f"python -m tempprop.studies.drift {options}",
+            num_frames=frames,
+            prompts=tuple(subject.prompt for subject in cast),
+        ),
+        drift_file(out),
+        jobs,
+        cast,
+        lambda clip, subject: clip_curves(classifier, model.pipeline.vae, clip, subject),
+    )
+    plot_drift(study, out / "drift.png")
+    write_page(out)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,124 @@
+"""Plots of the studies, as PNG."""
+
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Plot
+
+from tempprop.spec import ClipSettings
+from tempprop.studies.comparison import FIGURES, Figure, values
+from tempprop.studies.drift_page import CURVES, WINDOW, mean_curve
+from tempprop.studies.metrics import Series
+from tempprop.studies.results import DRAWN_FILMS, Row, Study
+
+COLUMNS = 5
+PANEL = (3.0, 2.7)
+"""Width and height of a panel in inches."""
+DPI = 120
+QUIET = "#c9ccd3"
+STRONG = "#c2412d"
+MORE_COLORS = (
+    "#2563a8",
+    "#2f8f5b",
+    "#b7791f",
+    "#7c4dac",
+    "#0e8a8a",
+    "#8a5a44",
+    "#d0559a",
+    "#5b6472",
+)
+
+CONSISTENCY, MOTION = FIGURES[0], FIGURES[1]
+
+
+def plot_sweep(study: Study, path: Path) -> None:
+    """Draw motion against consistency, a panel for each setting.
+
+    Args:
+        study: The rows of the sweep, the defaults first.
+        path: The PNG to write.
+    """
+    measured = [row for row in study.rows if row.setting != DRAWN_FILMS]
+    panels = [
+        (setting, list(rows)) for setting, rows in groupby(measured[1:], lambda row: row.setting)
+    ]
+    plot, axes = _panels(len(panels))
+    for axis, (setting, rows) in zip(axes, panels, strict=True):
+        axis.scatter(*_points(measured), s=12, color=QUIET, zorder=1)
+        _draw_setting(axis, setting, rows, measured[0])
+        axis.set_title(setting, fontsize=10)
+        axis.set_xlabel("motion, pixels a frame")
+        axis.set_ylabel("consistency")
+    plot.savefig(path, dpi=DPI)
+
+
+def _draw_setting(axis: Axes, setting: str, rows: list[Row], defaults: Row) -> None:
+    default = getattr(ClipSettings(), setting)
+    named = [(row.value, row) for row in rows] + [(default, defaults)]
+    if not isinstance(default, str):
+        named.sort(key=lambda pair: pair[0])
+    points = _points([row for _, row in named])
+    axis.plot(*points, "o-" if not isinstance(default, str) else "o", color=STRONG, ms=4, lw=1)
+    axis.plot(*_points([defaults]), "*", color=STRONG, ms=13)
+    for (value, _), x, y in zip(named, *points, strict=True):
+        axis.annotate(f"{value}", (x, y), (5, 4), textcoords="offset points", fontsize=8)
+
+
+def _points(rows: list[Row]) -> tuple[list[float], list[float]]:
+    return _means(rows, MOTION), _means(rows, CONSISTENCY)
+
+
+def _means(rows: list[Row], figure: Figure) -> list[float]:
+    return [float(values(row, figure).mean()) for row in rows]
+
+
+def plot_drift(study: Study, path: Path) -> None:
+    """Draw every figure along the clip, a line for each row, smoothed over `WINDOW` frames.
+
+    Args:
+        study: The rows, the defaults first.
+        path: The PNG to write.
+    """
+    plot, axes = _panels(len(CURVES) + 1)
+    for axis, (name, (heading, form)) in zip(axes, CURVES.items(), strict=False):
+        for number, row in enumerate(study.rows):
+            color = STRONG if number == 0 else MORE_COLORS[(number - 1) % len(MORE_COLORS)]
+            frames, smooth = _smoothed(mean_curve(row, name))
+            axis.plot(
+                frames,
+                smooth,
+                color=color,
+                lw=2 if number == 0 else 1,
+                zorder=-number,
+                label=row.setting or "defaults",
+            )
+        axis.set_title(heading, fontsize=10)
+        if form.endswith("%"):
+            axis.set_ylim(-0.05, 1.05)
+        axis.set_xlabel("frame")
+    axes[-1].axis("off")
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", frameon=False)
+    plot.savefig(path, dpi=DPI)
+
+
+def _smoothed(curve: Series) -> tuple[Series, Series]:
+    """Average a curve over a moving window; returns the windows' centers and their means."""
+    size = min(WINDOW, len(curve) - 1)
+    means = np.convolve(curve[1:], np.full(size, 1 / size), mode="valid")
+    centers = np.arange(len(means), dtype=np.float64) + 1 + (size - 1) / 2.0
+    return centers, means.astype(np.float64)
+
+
+def _panels(count: int) -> tuple[Plot, list[Axes]]:
+    """Make a figure of at least that many panels, in rows of five; returns what was asked for."""
+    rows = -(-count // COLUMNS)
+    plot = Plot(figsize=(COLUMNS * PANEL[0], rows * PANEL[1]), layout="constrained")
+    axes = list(plot.subplots(rows, COLUMNS, squeeze=False).flat)
+    for unused in axes[count:]:
+        unused.remove()
+    for axis in axes[:count]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    return plot, axes[:count]

@@ -1,0 +1,115 @@
+"""Varies one setting of the propagation at a time, and measures what that does.
+
+``python -m tempprop.studies.sweep`` writes `docs/measurements/sweep.json`, `docs/sweep.png` and
+`docs/defaults.md`. Interrupted, it goes on where it was.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tempprop.mini.classifier import load_classifier
+from tempprop.pipeline import load_pipeline
+from tempprop.spec import ClipSettings
+from tempprop.studies.measuring import DEFAULTS, DRAWN, Variant, measure_study, plan
+from tempprop.studies.metrics import clip_figures
+from tempprop.studies.page import write_page
+from tempprop.studies.plots import plot_sweep
+from tempprop.studies.results import Study, sweep_file
+from tempprop.studies.subjects import subjects
+from tempprop.studies.sweep_page import HEADER, row_cells
+
+app = typer.Typer()
+
+
+def _choices(setting: str) -> tuple[str, ...]:
+    return get_args(ClipSettings.model_fields[setting].annotation)
+
+
+TRIED: dict[str, tuple[Any, ...]] = {
+    "noise_correlation": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
+    "propagation_strength": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
+    "propagation_end": (0.3, 0.5, 0.7, 0.85, 1.0),
+    "propagation_keeps": _choices("propagation_keeps"),
+    "propagation_low_pass": (0.0, 0.5, 1.0, 2.0, 4.0),
+    "anchor_weight": (0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
+    "color_coherence": (0.0, 0.3, 0.6, 1.0),
+    "motion_floor": (0.0, 0.02, 0.05, 0.1),
+    "keyframe_interval": (0, 3, 6),
+    "attention": _choices("attention"),
+}
+
+VALUES = {name: values for name, values in TRIED.items() if name in ClipSettings.model_fields}
+"""The values of each setting that are tried; the default itself is the sweep's first row."""
+
+
+def variants(settings: Sequence[str] = ()) -> list[Variant]:
+    """Give the rows: the defaults, every other value of each setting, and the drawn films.
+
+    Args:
+        settings: The settings to vary; none for all.
+    """
+    defaults = ClipSettings()
+    changed = [
+        Variant(setting, value, {setting: value})
+        for setting, values in VALUES.items()
+        if not settings or setting in settings
+        for value in values
+        if value != getattr(defaults, setting)
+    ]
+    return [DEFAULTS, *changed, DRAWN]
+
+
+def _known(settings: list[str] | None) -> list[str]:
+    for setting in settings or []:
+        if setting not in VALUES:
+            raise typer.BadParameter(f"{setting!r} is not varied; choose from {', '.join(VALUES)}")
+    return settings or []
+
+
+@app.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
+    prompts: Annotated[int, typer.Option(min=1, help="Clips a row.")] = 8,
+    frames: Annotated[int, typer.Option(min=2, help="Frames a clip.")] = 12,
+    steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 12,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(help="Vary only this; repeatable.", callback=_known),
+    ] = None,
+) -> None:
+    """Measure the propagation's settings, one at a time, around their defaults."""
+    model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
+    jobs = plan(model, variants(setting or []), cast, num_frames=frames, num_inference_steps=steps)
+    only = "".join(f" --setting {name}" for name in setting or [])
+    options = f"--prompts {prompts} --frames {frames} --steps {steps}{only}"
+    study = measure_study(
+        model,
+        Study(
+            command=f"python -m tempprop.studies.sweep {options}",
+            num_frames=frames,
+            prompts=tuple(subject.prompt for subject in cast),
+        ),
+        sweep_file(out),
+        jobs,
+        cast,
+        lambda clip, subject: clip_figures(classifier, clip, subject),
+    )
+    plot_sweep(study, out / "sweep.png")
+    write_page(out)
+    _print(study)
+
+
+def _print(study: Study) -> None:
+    table = Table(*HEADER, title="One setting at a time")
+    for row in study.rows:
+        table.add_row(*row_cells(row))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    app()
