@@ -23,7 +23,7 @@ from tiny_pipelines import FAMILIES, stable_diffusion, stable_diffusion_3
 from tempprop.errors import PictureError
 from tempprop.init_image import load_picture, picture_digest
 from tempprop.pipeline import load_pipeline
-from tempprop.render import render_clip
+from tempprop.render import render_clip, render_clips
 from tempprop.spec import Motion
 
 TRAITS = {"num_frames": 3, "width": 96, "height": 64, "num_inference_steps": 2}
@@ -68,13 +68,19 @@ def decoded_latents(model):
         yield decoded
 
 
+def latents_of(model, spec, **options):
+    """Give the latents of a clip's frames, in the scale of the autoencoder."""
+    with decoded_latents(model) as decoded:
+        render(model, spec, **options)
+    return torch.cat(decoded)
+
+
 def distances(model, spec):
     """Give the root mean square, for each frame, of its latent's distance from the picture's."""
-    with torch.no_grad(), decoded_latents(model) as decoded:
-        picture = load_picture(spec.init_image, spec.width, spec.height)[None]
+    picture = load_picture(spec.init_image, spec.width, spec.height)[None]
+    with torch.no_grad():
         goal = autoencoder_mode(model.pipeline.vae, picture)
-        render(model, spec)
-    return (torch.cat(decoded) - goal).square().flatten(1).mean(dim=1).sqrt()
+    return (latents_of(model, spec) - goal).square().flatten(1).mean(dim=1).sqrt()
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +161,26 @@ def test_a_moving_camera_starts_from_the_picture_too(model, picture, frames_per_
     chunked = render(model, spec, frames_per_batch=frames_per_batch)["clip"]
     assert largest_difference(whole, chunked) <= ROUNDING
     assert largest_difference(whole[0], through_autoencoder(model, spec)) <= ROUNDING
+
+
+@pytest.mark.parametrize("attention", ["first", "first+prev"])
+def test_frames_that_attend_to_the_picture_are_chunk_exact(model, picture, attention):
+    spec = clip_spec(**FIRM, init_image=picture, attention=attention)
+    whole, chunked = (latents_of(model, spec, frames_per_batch=size) for size in (16, 2))
+    alone = latents_of(model, spec.model_copy(update={"attention": "none"}))
+    assert torch.allclose(whole, chunked, atol=1e-3)
+    assert torch.allclose(whole[0], alone[0], atol=LATENT_ROUNDING)
+    assert not torch.allclose(whole[1:], alone[1:], atol=1e-2)
+
+
+def test_a_clip_that_goes_on_needs_its_picture_no_more(model, tmp_path):
+    spec = clip_spec(**FIRM, init_image=paint(tmp_path / "once.png", 2))
+    whole = [chunk.frames for chunk in render_clips(model, [spec], frames_per_batch=2)]
+    begun = next(render_clips(model, [spec], frames_per_batch=2))
+    (tmp_path / "once.png").unlink()
+    states = {spec.clip_id: begun.state}
+    rest = [c.frames for c in render_clips(model, [spec], frames_per_batch=2, states=states)]
+    assert np.array_equal(np.concatenate([begun.frames, *rest]), np.concatenate(whole))
 
 
 def test_a_loop_ends_at_the_picture(model, picture):
