@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from tempprop.coupling import Carry, CoupledEstimates
 from tempprop.errors import InputError
-from tempprop.propagation import Carry, CoupledEstimates
 
 NOISE = "noise"
 

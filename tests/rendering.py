@@ -9,7 +9,7 @@ import torch
 from tempprop.init_image import load_picture
 from tempprop.pipeline import LoadedModel
 from tempprop.render import Frames, render_clips, to_uint8
-from tempprop.spec import ClipSpec, ModelIdentity
+from tempprop.spec import ClipSettings, ClipSpec, ModelIdentity
 
 ROUNDING = 1
 """Levels of 255 by which pixels may differ when only the batch differs (2e-6 in the latents)."""
@@ -38,6 +38,18 @@ def clip_spec(clip_id: str = "clip", **values: Any) -> ClipSpec:
         "color_coherence": 0.0,
     }
     return ClipSpec(clip_id=clip_id, **(defaults | values))
+
+
+def strengths(**values: Any) -> ClipSettings:
+    """Settings that couple nothing but what is asked for."""
+    defaults = {
+        "propagation_strength": 0.0,
+        "color_coherence": 0.0,
+        "noise_correlation": 0.0,
+        "anchor_weight": 0.0,
+        "motion_floor": 0.0,
+    }
+    return ClipSettings(**(defaults | values))
 
 
 def render(
