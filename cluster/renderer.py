@@ -16,8 +16,8 @@ from tempprop.prompts import PromptEncoder
 from tempprop.render import FrameChunk, batch_key, render_clips
 from tempprop.spec import ClipSpec
 
-CHUNKS_AHEAD = 2
-"""Decoded chunks of a clip that may wait for its encoder before denoising waits too."""
+CHUNKS_AHEAD = 16
+"""Decoded chunks of a clip that may wait for its encoder before denoising waits too: 48 MB."""
 
 LOOK_UP_SECONDS = 0.5
 """How often a full queue is looked at again, to see whether anybody still wants it."""
