@@ -23,11 +23,12 @@ def rendered(
 ) -> list[Frames]:
     """Render clips that agree in size, steps and guidance; returns all frames of each, in order."""
     clips: dict[str, list[Frames]] = {spec.clip_id: [] for spec in specs}
-    chunks = render_clips(
-        model, specs, encoder=encoder, on_step=lambda done, total: report(done / total)
-    )
-    for chunk in chunks:
+    total = sum(spec.num_frames for spec in specs)
+    done = 0
+    for chunk in render_clips(model, specs, encoder=encoder):
         clips[chunk.clip_id].append(chunk.frames)
+        done += len(chunk.frames)
+        report(done / total)
     return [np.concatenate(frames) for frames in clips.values()]
 
 
