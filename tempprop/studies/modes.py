@@ -93,7 +93,7 @@ def modes(num_frames: int) -> list[Mode]:
         ),
         Mode(
             "Correlated noise only",
-            "neighbors start from similar noise; things still jump",
+            "neighbors start from similar noise; outlines still flicker",
             lambda scene, picture: UNCOUPLED,
         ),
         Mode(
