@@ -121,8 +121,9 @@ def _in_precision(vae: Any, dtype: torch.dtype) -> Iterator[None]:
     if own == dtype:
         yield
         return
-    vae.to(dtype=dtype)
+    # The method of diffusers' models warns of parts that it keeps in float32, even where none are.
+    torch.nn.Module.to(vae, dtype)
     try:
         yield
     finally:
-        vae.to(dtype=own)
+        torch.nn.Module.to(vae, own)
