@@ -66,6 +66,16 @@ def test_two_workers_commit_every_clip_once(tiny_checkpoint, tmp_path):
         assert result.hardware["torch_threads"] == "1"
 
 
+def test_short_clips_share_batches(tiny_checkpoint, tmp_path):
+    """A worker is given as many as fill its batches, once it has said how large these are."""
+    config = tiny_config(tiny_checkpoint, steps=60)
+    clips = [planned(config, f"clip-{n}", num_frames=2) for n in range(8)]
+    events = _dispatch(clips, tmp_path, config)
+    assert len(_of(events, Committed)) == 8
+    assert max(len(event.clips) for event in _of(events, Progress)) > 2
+    assert {event.result.frames_per_batch for event in _of(events, Committed)} == {16}
+
+
 def test_a_killed_worker_is_replaced_and_its_clip_rendered_elsewhere(tiny_checkpoint, tmp_path):
     config = tiny_config(tiny_checkpoint, steps=SLOW_STEPS)
     clips = [planned(config, f"clip-{n}") for n in range(3)]

@@ -13,7 +13,6 @@ import typer
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
-from tempprop.spec import ClipSettings
 from tempprop.studies.measuring import DEFAULTS, Variant, measure_study, plan
 from tempprop.studies.metrics import (
     color_distance,
@@ -38,7 +37,7 @@ STIFF = {"propagation_strength": 1.0, "propagation_keeps": "noise", "noise_corre
 UNCOUPLED = {"noise_correlation": 0.0, "propagation_strength": 0.0, "color_coherence": 0.0}
 FREE = {"anchor_weight": 0.0, "color_coherence": 0.0}
 
-TRIED: dict[str, dict[str, Any]] = {
+CHANGES: dict[str, dict[str, Any]] = {
     "no color coherence": {"color_coherence": 0.0},
     "no anchor": {"anchor_weight": 0.0},
     "no color coherence, no anchor": FREE,
@@ -52,11 +51,7 @@ TRIED: dict[str, dict[str, Any]] = {
 
 VARIANTS = (
     DEFAULTS,
-    *(
-        Variant(name, settings, settings)
-        for name, settings in TRIED.items()
-        if settings.keys() <= ClipSettings.model_fields.keys()
-    ),
+    *(Variant(name, settings, settings) for name, settings in CHANGES.items()),
 )
 """The defaults, what they do without their brakes, what provokes blur and freezing, a control."""
 

@@ -4,10 +4,10 @@
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 from PIL import Image
@@ -19,7 +19,7 @@ from tempprop.mini.world import Scene, draw, place, stands
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
 from tempprop.render import Frames
-from tempprop.spec import ClipSettings, ClipSpec, Motion, PromptKeyframe
+from tempprop.spec import ClipSpec, Motion, PromptKeyframe
 from tempprop.studies.films import rendered
 from tempprop.studies.modes_sheet import Block, Strip, write_modes_sheet
 
@@ -101,7 +101,11 @@ def modes(num_frames: int) -> list[Mode]:
             "the defaults: the same thing changes slowly",
             lambda scene, picture: {},
         ),
-        *_attention(),
+        Mode(
+            "Coupling and attention",
+            "frames also read the features of those before",
+            lambda scene, picture: {"attention": "first+prev"},
+        ),
         Mode(
             "Zoom",
             "the camera comes closer by 6 % a frame",
@@ -110,7 +114,11 @@ def modes(num_frames: int) -> list[Mode]:
         Mode(
             "Prompt travel",
             "“by day” becomes “at night”",
-            lambda scene, picture: {"prompts": (_night(scene, num_frames - 1),)},
+            # The colors of the day would be kept in part at night.
+            lambda scene, picture: {
+                "prompts": (_night(scene, num_frames - 1),),
+                "color_coherence": 0.0,
+            },
         ),
         Mode(
             "Loop",
@@ -118,29 +126,17 @@ def modes(num_frames: int) -> list[Mode]:
             lambda scene, picture: {"loop": True},
             closes=True,
         ),
-        *_init_image(),
-    ]
-
-
-def _attention() -> Iterator[Mode]:
-    value = get_args(ClipSettings.model_fields["attention"].annotation)[-1]
-    if value != "none":
-        note = f"`{value}`: frames also read the features of those before"
-        yield Mode("Coupling and attention", note, lambda scene, picture: {"attention": value})
-
-
-def _night(scene: Scene, frame: int) -> PromptKeyframe:
-    return PromptKeyframe(frame=frame, prompt=prompt_of(scene, "night"))
-
-
-def _init_image() -> Iterator[Mode]:
-    if "init_image" in ClipSpec.model_fields:
-        yield Mode(
+        Mode(
             "Init image",
             "a drawn picture, on the left, comes to life",
             lambda scene, picture: {"init_image": str(picture)},
             shows_picture=True,
-        )
+        ),
+    ]
+
+
+def _night(scene: Scene, frame: int) -> PromptKeyframe:
+    return PromptKeyframe(frame=frame, prompt=prompt_of(scene, "night"))
 
 
 def strip(mode: Mode, frames: Frames, picture: Frames) -> Strip:

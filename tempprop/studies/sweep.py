@@ -30,7 +30,7 @@ def _choices(setting: str) -> tuple[str, ...]:
     return get_args(ClipSettings.model_fields[setting].annotation)
 
 
-TRIED: dict[str, tuple[Any, ...]] = {
+VALUES: dict[str, tuple[Any, ...]] = {
     "noise_correlation": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
     "propagation_strength": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
     "propagation_end": (0.3, 0.5, 0.7, 0.85, 1.0),
@@ -42,8 +42,6 @@ TRIED: dict[str, tuple[Any, ...]] = {
     "keyframe_interval": (0, 3, 6),
     "attention": _choices("attention"),
 }
-
-VALUES = {name: values for name, values in TRIED.items() if name in ClipSettings.model_fields}
 """The values of each setting that are tried; the default itself is the sweep's first row."""
 
 
