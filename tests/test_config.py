@@ -21,7 +21,7 @@ def test_every_shipped_configuration_loads_and_names_a_real_scheduler(name):
 
 def test_the_default_is_shipped_and_changes_nothing_but_what_it_says():
     assert "mini" in config_names()
-    assert load_config("mini") == RenderConfig()
+    assert load_config("mini") == RenderConfig(frames_per_batch=16)
 
 
 def test_a_file_says_only_what_it_changes(tmp_path):
