@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Literal
@@ -74,11 +74,50 @@ class Renderer:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
                 first = self._waiting.popleft()
-            self._render([first], sociable=True)
+            self._serve(first)
 
-    def _render(self, orders: list["_Order"], *, sociable: bool) -> None:
-        """Render clips together, with those that come while there is room if it is sociable."""
-        key = batch_key(orders[0].clip.spec)
+    def _serve(self, first: "_Order") -> None:
+        """Render a clip, those that join it, and what is left of them after a failure."""
+        groups: deque[tuple[list[_Order], bool]] = deque([([first], True)])
+        while groups:
+            orders, sociable = groups.popleft()
+            failure = self._failure_of(orders, sociable)
+            left = [order for order in orders if order.wanted]
+            if isinstance(failure, _Cancelled):
+                groups.append((left, sociable))
+            elif failure is not None and (len(left) == 1 or isinstance(failure, Interrupted)):
+                for order in left:
+                    order.fail(failure)
+            else:
+                groups.extend(([order], False) for order in left)
+            # Its traceback holds on to the tensors of the batch.
+            del failure
+
+    def _failure_of(self, orders: list["_Order"], sociable: bool) -> Exception | None:
+        """Render clips together, with those that come while there is room if they are sociable.
+
+        Args:
+            orders: The clips; those that join are added, and finished ones taken away.
+            sociable: Whether others may join.
+
+        Returns:
+            What stopped it before all were finished; None where nothing did.
+        """
+        try:
+            if orders:
+                self._render(orders, sociable)
+        except Exception as error:
+            return error
+        return None
+
+    def _render(self, orders: list["_Order"], sociable: bool) -> None:
+        spec = orders[0].clip.spec
+        key = batch_key(spec)
+        model, encoder = self._open_model(orders[0].clip)
+        self.frames_per_batch = self._size(model, spec, key)
+
+        def order_of(clip_id: str) -> _Order:
+            return next(order for order in orders if order.clip.spec.clip_id == clip_id)
 
         def more() -> ClipSpec | None:
             order = self._fellow(key) if sociable else None
@@ -87,32 +126,9 @@ class Renderer:
             orders.append(order)
             return order.clip.spec
 
-        try:
-            self._render_until_done(orders, key, more)
-        except Exception as error:
-            left = [order for order in orders if order.wanted]
-            if len(left) > 1 and not isinstance(error, Interrupted):
-                for order in left:
-                    self._render([order], sociable=False)
-            else:
-                for order in left:
-                    order.fail(error)
-
-    def _render_until_done(
-        self,
-        orders: Sequence["_Order"],
-        key: tuple[object, ...],
-        more: Callable[[], ClipSpec | None],
-    ) -> None:
-        model, encoder = self._open_model(orders[0].clip)
-        self.frames_per_batch = self._size(model, orders[0].clip.spec, key)
-
-        def order_of(clip_id: str) -> _Order:
-            return next(order for order in orders if order.clip.spec.clip_id == clip_id)
-
         def on_step(shares: Mapping[str, float]) -> None:
             self._on_step(shares)
-            if any(order.abandoned for order in orders):
+            if any(order.cancelled for order in orders):
                 raise _Cancelled
 
         chunks = render_clips(
@@ -127,7 +143,10 @@ class Renderer:
         )
         for chunk in chunks:
             self._fitting[key] = self.frames_per_batch = chunk.frames_per_batch
-            order_of(chunk.clip_id).deliver(chunk)
+            order = order_of(chunk.clip_id)
+            order.deliver(chunk)
+            if order.finished:
+                orders.remove(order)
 
     def _size(self, model: LoadedModel, spec: ClipSpec, key: tuple[object, ...]) -> int:
         if key not in self._fitting:
@@ -162,9 +181,9 @@ class _Order:
         self._queue: Queue[FrameChunk | Exception | None] = Queue(CHUNKS_AHEAD)
 
     @property
-    def abandoned(self) -> bool:
-        """Whether its receiver went away before the end."""
-        return self.cancelled and not self._over
+    def finished(self) -> bool:
+        """Whether all of its frames have been delivered, or it has failed."""
+        return self._over
 
     @property
     def wanted(self) -> bool:

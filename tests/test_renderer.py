@@ -112,6 +112,20 @@ def test_a_clip_that_is_not_wanted_any_more_makes_way(model):
     assert chunk.clip_id == "next"
 
 
+def test_others_go_on_when_one_of_a_batch_is_not_wanted_any_more(model):
+    spec = clip_spec("wanted", **STRONG, num_frames=9)
+    renderer, begin = renderer_of(model, 4)
+    unwanted = renderer.frames(planned(clip_spec("unwanted", num_frames=50)))
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(next, unwanted)
+        clips = ask(pool, renderer, spec)
+        begin.set()
+        first.result(60)
+        unwanted.close()
+        frames = clips["wanted"].result(60)
+    assert largest_difference(frames, render(model, spec)["wanted"]) <= ROUNDING
+
+
 def test_it_waits_for_a_slow_receiver(model):
     seen = []
     renderer, begin = renderer_of(model, 1, lambda shares: seen.append(shares["clip"]))
