@@ -130,6 +130,10 @@ def _unreadable(uri: str, error: Exception) -> PictureError | RenderError:
     name = display_uri(uri)
     if is_missing(error):
         return PictureError(name, "is not there", "Check the path")
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    if isinstance(error, FileNotFoundError):
+        reason = f"cannot be reached ({one_line(cause)})"
+        return PictureError(name, reason, "Check the address and the network")
     kind, why, remedy = diagnose(error)
     reason = f"cannot be read: {why} ({one_line(error)})"
     if kind is StoreError:

@@ -42,7 +42,7 @@ def parse_keyframes(value: object) -> Keyframes:
         raise PydanticCustomError("keyframes", "must hold finite numbers")
     frames = [frame for frame, _ in keyframes]
     if frames != sorted(set(frames)):
-        raise PydanticCustomError("keyframes", "must name every frame once, in rising order")
+        raise PydanticCustomError("keyframes", "must name frames in their order, and none twice")
     return _shortest(keyframes)
 
 
@@ -84,8 +84,8 @@ def _pairs(value: object) -> Keyframes:
         return ((0, _number(value)),)
     raise PydanticCustomError(
         "keyframes",
-        "must be a number, or keyframes of numbers such as 0:(1.0), 24:(1.04); expressions such "
-        "as sin(t) are not evaluated, nothing is executed",
+        "must be a number, or keyframes of numbers with commas between them, such as 0:(1.0), "
+        "24:(1.04); expressions such as sin(t) are not evaluated, nothing is executed",
     )
 
 

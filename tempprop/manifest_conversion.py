@@ -16,7 +16,7 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from tempprop.errors import ManifestError, Problem
+from tempprop.errors import InputError, ManifestError, Problem
 from tempprop.manifest_files import unreadable, without_credentials
 from tempprop.manifest_schema import BOOLEAN, INTEGER, MANIFEST_SCHEMA, NUMBER, TEXT
 from tempprop.manifest_writing import write_rows
@@ -30,16 +30,23 @@ def convert_manifest(source: str, target: str) -> int:
 
     Args:
         source: Path or fsspec URI of a file that ends in `.csv`, `.jsonl` or `.ndjson`.
-        target: Path or fsspec URI of the Parquet file. An existing one is replaced.
+        target: Path or fsspec URI of the file to write, which ends in `.parquet`. An existing one
+            is replaced.
 
     Returns:
         The number of clips.
 
     Raises:
+        InputError: The target does not end in `.parquet`.
         ManifestError: With all problems. Row 1 is the first clip, not the line of column names;
             blank lines do not count.
     """
     reader = _reader(source)
+    if not without_credentials(target).endswith(".parquet"):
+        raise InputError(
+            f"a manifest is a .parquet file, not {without_credentials(target)!r}: "
+            "choose another TARGET"
+        )
     try:
         filesystem, path = open_filesystem(source)
         stream = filesystem.open(path, "rb")

@@ -50,6 +50,7 @@ def preview_clip(
     if init_image is not None:
         # A model takes longer to load than a wrong path takes to be found.
         picture_digest(init_image)
+        _refuse_to_replace(init_image, out)
     with _directory_beside(out) as directory:
         if spec.model == "mini" and (words := unknown_words(prompt)):
             logger.warning(
@@ -76,6 +77,15 @@ def _spec(prompt: str, config: RenderConfig, seed: int, init_image: str | None) 
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise InputError(f"{first['loc'][0]}: {first['msg']}. Change it") from error
+
+
+def _refuse_to_replace(picture: str, out: Path) -> None:
+    for file in (out, out.with_suffix(".jpg")):
+        if file.exists() and file.resolve() == Path(picture).resolve():
+            raise InputError(
+                f"the preview and its poster would replace {picture!r}, the picture that it starts "
+                "from: choose another --out"
+            )
 
 
 @contextmanager

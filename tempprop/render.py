@@ -181,7 +181,8 @@ def render_clips(
         The frames in order, as soon as they are decoded.
 
     Raises:
-        ValueError: The clips cannot share a batch.
+        ValueError: The clips cannot share a batch, two have the same clip_id, a state is that of
+            another clip, or `frames_per_batch` is no number from 1.
         ModelError: The model cannot render this size, or lead away from a negative prompt.
         PictureError: A picture that a clip starts from cannot be used, or is another one.
         NonFiniteLatentsError: A latent became NaN or infinite.
@@ -190,6 +191,7 @@ def render_clips(
     """
     known = states or {}
     clips = [_Clip(spec, known.get(spec.clip_id)) for spec in specs]
+    _check_call(clips, known, frames_per_batch)
     encode = encoder or prompt_encoder(model)
 
     def fill() -> None:
@@ -215,6 +217,28 @@ def render_clips(
         clips = [clip for clip in clips if clip.frames_left]
         yield from _decode(model, batch, frames_per_batch)
         fill()
+
+
+def _check_call(
+    clips: Sequence[_Clip], states: Mapping[str, ClipState], frames_per_batch: int
+) -> None:
+    """Refuse what would end in an error of PyTorch's, or in other clips than were asked for."""
+    if not isinstance(frames_per_batch, int) or frames_per_batch < 1:
+        raise ValueError(
+            f"frames_per_batch is {frames_per_batch!r}: give a whole number from 1, for example "
+            "that of tempprop.batch_size.measured_frames_per_batch"
+        )
+    names = [clip.spec.clip_id for clip in clips]
+    if len(set(names)) < len(names):
+        raise ValueError("two clips of one call have the same clip_id: give each its own")
+    if unknown := sorted(set(states) - set(names)):
+        raise ValueError(f"there are states of clips that are not asked for: {', '.join(unknown)}")
+    for clip in clips:
+        if clip.frames_left < 1:
+            raise ValueError(
+                f"clip {clip.spec.clip_id!r} has {clip.spec.num_frames} frames, and its state goes "
+                f"on from frame {clip.next_frame}: it is the state of another clip"
+            )
 
 
 def _may_share_batches(model: LoadedModel) -> bool:

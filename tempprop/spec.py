@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainValidator
+from pydantic_core import PydanticCustomError
 
 from tempprop.keyframes import Track, within
 
@@ -240,6 +241,16 @@ class RetryConfig(Frozen):
     max_worker_deaths: int = Field(default=3, ge=1)
 
 
+def _auto_or_count(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise PydanticCustomError("frames_per_batch", "must be auto, or a whole number from 1")
+
+
+FramesPerBatch = Annotated[Literal["auto"] | int, PlainValidator(_auto_or_count)]
+"""Frames that are denoised together, or `auto` for as many as are fastest and fit."""
+
+
 class RenderConfig(Frozen):
     """A model and a look: what `configs/*.yaml` hold.
 
@@ -264,7 +275,7 @@ class RenderConfig(Frozen):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     scheduler: SchedulerConfig | None = None
     allow_pickle: bool = False
-    frames_per_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    frames_per_batch: FramesPerBatch = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()

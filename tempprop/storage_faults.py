@@ -162,7 +162,13 @@ def is_remote_fault(error: BaseException) -> bool:
 
 def is_missing(error: BaseException) -> bool:
     """Tell whether the object is not there, in a place that is."""
-    return isinstance(error, FileNotFoundError) and s3_code(error) != "NoSuchBucket"
+    # fsspec says the same of a file on a web server and of a server that cannot be reached.
+    unreachable = isinstance(error.__cause__, OSError | TimeoutError)
+    return (
+        isinstance(error, FileNotFoundError)
+        and not unreachable
+        and s3_code(error) != "NoSuchBucket"
+    )
 
 
 def lost_create(error: BaseException) -> bool:

@@ -627,3 +627,11 @@ def test_a_preview_loads_neither_ray_nor_prefect(here, tiny_checkpoint):
     )
     assert (ended.returncode, ended.stderr) == (0, "set()\n")
     assert ended.stdout.startswith("clip.mp4: 3 frames")
+
+
+def test_a_preview_does_not_replace_the_picture_that_it_starts_from(refused, here):
+    Image.new("RGB", (8, 8), "red").save(here / "photo.jpg")
+    before = (here / "photo.jpg").read_bytes()
+    options = ("--out", "photo.mp4", "--init-image", "photo.jpg")
+    assert "would replace 'photo.jpg'" in refused("preview", "a fish", *options)
+    assert (here / "photo.jpg").read_bytes() == before

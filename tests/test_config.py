@@ -2,6 +2,7 @@ import inspect
 
 import diffusers
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,3 +145,12 @@ def test_any_text_is_a_configuration_or_an_error(text):
         load_config("mini", [f"clip.negative_prompt={text}"])
     except ConfigError:
         return
+
+
+@pytest.mark.parametrize("size", ["0", "2.5", "fast", "true"])
+def test_a_size_of_batch_that_is_none_is_refused_in_one_line(size):
+    with pytest.raises(ConfigError) as refused:
+        load_config("mini", [f"frames_per_batch={size}"])
+    value = repr(yaml.safe_load(size))
+    (line,) = str(refused.value).splitlines()[1:]
+    assert line == f"  frames_per_batch: must be auto, or a whole number from 1 (value: {value})"

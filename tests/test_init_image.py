@@ -269,3 +269,9 @@ def test_a_damaged_file_is_a_picture_or_refused(tmp_path, kind, kept, place, byt
         return
     assert found.shape == (3, 12, 16)
     assert 0 <= found.min() <= found.max() <= 1
+
+
+def test_a_server_that_cannot_be_reached_is_not_a_picture_that_is_missing():
+    with pytest.raises(PictureError, match=r"cannot be reached \(.*\)") as refused:
+        picture_digest("http://127.0.0.1:9/art.png")
+    assert refused.value.remedy == "Check the address and the network"

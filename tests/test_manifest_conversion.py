@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tempprop.errors import ManifestError, Problem
+from tempprop.errors import InputError, ManifestError, Problem
 from tempprop.manifest import read_clips
 from tempprop.manifest_conversion import convert_manifest
 from tempprop.spec import ClipSpec, LoRA, Motion, PromptKeyframe, RenderConfig
@@ -167,3 +167,13 @@ def test_every_prompt_survives_both_formats(tmp_path, prompt):
 def test_what_cannot_be_made_out_is_told_alone(tmp_path, text, message):
     (problem,) = problems_of(tmp_path, text)
     assert message in problem.message
+
+
+@pytest.mark.parametrize("target", ["in.csv", "out.csv", "out"])
+def test_nothing_but_a_parquet_file_is_written_over(target, tmp_path):
+    source = tmp_path / "in.csv"
+    source.write_text("clip_id,prompt\na,a hen\n")
+    with pytest.raises(InputError, match=r"a manifest is a \.parquet file, not .*another TARGET"):
+        convert_manifest(str(source), str(tmp_path / target))
+    assert source.read_text() == "clip_id,prompt\na,a hen\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.csv"]

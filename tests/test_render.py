@@ -232,3 +232,16 @@ def test_a_decoder_that_overflows_names_clip_and_frame():
     pipeline.vae.decoder.conv_out.bias.data.fill_(torch.nan)
     with pytest.raises(RenderError, match=r"clip 'clip': frame 0 decodes"):
         render(loaded(pipeline), clip_spec(), frames_per_batch=2)
+
+
+def test_a_call_that_cannot_be_meant_is_refused(model):
+    for size in (0, "auto"):
+        with pytest.raises(ValueError, match=f"frames_per_batch is {size!r}.*measured_frames"):
+            render(model, clip_spec(), frames_per_batch=size)
+    with pytest.raises(ValueError, match="the same clip_id"):
+        render(model, clip_spec(), clip_spec(seed=3))
+    state = next(render_clips(model, [clip_spec()], frames_per_batch=4)).state
+    with pytest.raises(ValueError, match="not asked for: other"):
+        render(model, clip_spec(), states={"other": state})
+    with pytest.raises(ValueError, match=r"clip 'clip' has 3 frames, and its state .* frame 4"):
+        render(model, clip_spec(num_frames=3), states={"clip": state})

@@ -17,6 +17,8 @@ COLUMNS = 5
 PANEL = (3.0, 2.7)
 """Width and height of a panel in inches."""
 DPI = 120
+CLOSE = (0.25, 0.003)
+"""Motion and consistency within which labels would hide each other."""
 QUIET = "#c9ccd3"
 STRONG = "#c2412d"
 MORE_COLORS = (
@@ -62,8 +64,22 @@ def _draw_setting(axis: Axes, setting: str, rows: list[Row], defaults: Row) -> N
     points = _points([row for _, row in named])
     axis.plot(*points, "o-" if not isinstance(default, str) else "o", color=STRONG, ms=4, lw=1)
     axis.plot(*_points([defaults]), "*", color=STRONG, ms=13)
-    for (value, _), x, y in zip(named, *points, strict=True):
-        axis.annotate(f"{value}", (x, y), (5, 4), textcoords="offset points", fontsize=8)
+    for label, x, y in _labels([f"{value}" for value, _ in named], *points):
+        axis.annotate(label, (x, y), (5, 4), textcoords="offset points", fontsize=8)
+
+
+def _labels(
+    values: list[str], motion: list[float], consistency: list[float]
+) -> list[tuple[str, float, float]]:
+    """Name the points; those that lie on top of each other get one label together."""
+    labels: list[tuple[str, float, float]] = []
+    for value, x, y in zip(values, motion, consistency, strict=True):
+        if labels and abs(x - labels[-1][1]) < CLOSE[0] and abs(y - labels[-1][2]) < CLOSE[1]:
+            before, *place = labels.pop()
+            labels.append((f"{before}, {value}", place[0], place[1]))
+        else:
+            labels.append((value, x, y))
+    return labels
 
 
 def _points(rows: list[Row]) -> tuple[list[float], list[float]]:
