@@ -286,8 +286,10 @@ def models_list() -> None:
 def models_families() -> None:
     """List the pipelines of diffusers that can be rendered with, and what each supports.
 
-    A negative prompt needs guidance that is not distilled into the weights. Attention is that of
-    a frame to other frames.
+    All of them take motion, loops, keyframes and an init_image. A negative prompt needs
+    guidance that is not distilled into the weights, which in some families differs by checkpoint.
+    Attention is that of a frame to other frames, prompts are those that travel; where these have
+    to be of equal length, their tokens count.
 
     Example: [bold]tempprop models families[/bold]
     """
@@ -296,14 +298,14 @@ def models_families() -> None:
 
     negative_prompt = {"none": "✓", "some": "some", "all": "-"}
     print_table(
-        ("models", "pipeline", "negative", "attention", "packed"),
+        ("models", "pipeline", "negative", "attention", "prompts"),
         [
             (
                 family.models,
                 family.pipeline_class.removesuffix("Pipeline"),
                 negative_prompt[family.distilled],
                 "✓" if family.pipeline_class in SELF_ATTENTION else "-",
-                "✓" if family.packed else "-",
+                "equal length" if family.prompt_lengths == "apart" else "✓",
             )
             for family in FAMILIES.values()
         ],

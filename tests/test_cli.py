@@ -449,14 +449,14 @@ def test_the_list_of_models_has_one_line_for_each(call, monkeypatch, columns):
 def test_the_families_have_a_line_each_with_what_they_support(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     header, *lines = call("models", "families").out.splitlines()
-    assert header.split() == ["models", "pipeline", "negative", "attention", "packed"]
+    assert header.split() == ["models", "pipeline", "negative", "attention", "prompts"]
     for line, family in zip(lines, FAMILIES.values(), strict=True):
         start = f"{family.models}  "
-        name, negative_prompt, attention, packed = line.removeprefix(start).split()
+        name, negative_prompt, attention, *travel = line.removeprefix(start).split()
         assert line.startswith(start)
         assert f"{name}Pipeline" == family.pipeline_class
         assert (attention == "✓") == (family.pipeline_class in SELF_ATTENTION)
-        assert (packed == "✓") == family.packed
+        assert (travel == ["✓"]) == (family.prompt_lengths != "apart")
         assert negative_prompt == {"none": "✓", "some": "some", "all": "-"}[family.distilled]
 
 

@@ -30,6 +30,7 @@ MORE_COLORS = (
     "#8a5a44",
     "#d0559a",
     "#5b6472",
+    "#1c1f26",
 )
 
 CONSISTENCY, MOTION = FIGURES[0], FIGURES[1]
