@@ -11,15 +11,18 @@ WORKER_TITLE = "ray::RenderWorker"
 
 
 def workers_of(parent: int) -> list[psutil.Process]:
-    """The render workers below a process, by the title that Ray gives them."""
-    found = []
+    """The render workers below a process, by the title that Ray gives them.
+
+    A worker that is about to start an encoder has, for a moment, a child of its own title.
+    """
+    found: dict[int, tuple[psutil.Process, int]] = {}
     for process in psutil.Process(parent).children(recursive=True):
         try:
             if " ".join(process.cmdline()).startswith(WORKER_TITLE):
-                found.append(process)
+                found[process.pid] = (process, process.ppid())
         except psutil.Error:
             continue
-    return found
+    return [process for process, parent_pid in found.values() if parent_pid not in found]
 
 
 def kill(process: psutil.Process) -> None:
