@@ -33,7 +33,7 @@ def encode_pictures(pipeline: Any, pictures: torch.Tensor) -> torch.Tensor:
     """
     family, vae = family_of(pipeline), pipeline.vae
     signals = 2 * pictures.to(vae.device, torch.float32) - 1
-    with torch.no_grad(), _in_float32(vae):
+    with torch.no_grad(), in_precision(vae, torch.float32):
         if family.autoencodes_videos:
             latents = _mode(vae.encode(signals[:, :, None]))[:, :, 0]
         else:
@@ -42,15 +42,25 @@ def encode_pictures(pipeline: Any, pictures: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _in_float32(vae: Any) -> Iterator[None]:
-    """Widen the weights for a while; narrowing them gives back the same ones, to the bit."""
-    dtype = vae.dtype
+def in_precision(vae: Any, dtype: torch.dtype) -> Iterator[None]:
+    """Use an autoencoder in another precision, for the time of a `with` block.
+
+    Weights that were widened are the same ones afterwards, to the bit.
+
+    Args:
+        vae: The autoencoder.
+        dtype: The precision; its own changes nothing.
+    """
+    own = vae.dtype
+    if own == dtype:
+        yield
+        return
     # The `to` of diffusers warns of parts that are to stay in float32 even where there are none.
-    torch.nn.Module.to(vae, torch.float32)
+    torch.nn.Module.to(vae, dtype)
     try:
         yield
     finally:
-        torch.nn.Module.to(vae, dtype)
+        torch.nn.Module.to(vae, own)
 
 
 def _mode(encoded: Any) -> torch.Tensor:

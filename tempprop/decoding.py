@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tempprop.autoencoder import in_precision
 from tempprop.errors import RenderError
 from tempprop.memory import halved_when_out_of_memory
 from tempprop.replacement import replaced
@@ -73,7 +74,8 @@ def decoded(
     pixels = latents.shape[-2] * latents.shape[-1] * int(pipeline.vae_scale_factor) ** 2
     at_a_time = max(1, PIXELS_AT_A_TIME // pixels)
     start = 0
-    with _in_precision(pipeline.vae, latents.dtype):
+    # In the precision that the pipeline chose: some autoencoders overflow in float16.
+    with in_precision(pipeline.vae, latents.dtype):
         while start < len(latents):
             rest = partial(_raw, pipeline, latents[start:])
             raw, at_a_time = halved_when_out_of_memory(rest, at_a_time)
@@ -112,18 +114,3 @@ def _refuse_unsafe(
             f"{name_of(start + unsafe.index(True))} is refused by the safety checker of the "
             "checkpoint. Change the prompt, or take a checkpoint without one"
         )
-
-
-@contextmanager
-def _in_precision(vae: Any, dtype: torch.dtype) -> Iterator[None]:
-    """Decode in the precision that the pipeline chose: some autoencoders overflow in float16."""
-    own = vae.dtype
-    if own == dtype:
-        yield
-        return
-    # The method of diffusers' models warns of parts that it keeps in float32, even where none are.
-    torch.nn.Module.to(vae, dtype)
-    try:
-        yield
-    finally:
-        torch.nn.Module.to(vae, own)
