@@ -176,19 +176,15 @@ class _Order:
         self.clip = clip
         self.state: ClipState | None = None
         self.cancelled = False
+        self.finished = False
+        """All of its frames have been delivered, or it has failed."""
         self._frames_delivered = 0
-        self._over = False
         self._queue: Queue[FrameChunk | Exception | None] = Queue(CHUNKS_AHEAD)
-
-    @property
-    def finished(self) -> bool:
-        """Whether all of its frames have been delivered, or it has failed."""
-        return self._over
 
     @property
     def wanted(self) -> bool:
         """Whether there is something left to do for it."""
-        return not (self.cancelled or self._over)
+        return not (self.cancelled or self.finished)
 
     def deliver(self, chunk: FrameChunk) -> None:
         """Hand frames over, waiting for the receiver; those that it already has are left out."""
@@ -199,12 +195,12 @@ class _Order:
         if chunk.state is not None:
             self.state = chunk.state
         if self._frames_delivered == self.clip.spec.num_frames:
-            self._over = True
+            self.finished = True
             self._put(None)
 
     def fail(self, error: Exception) -> None:
         """Tell the receiver that no more frames come."""
-        self._over = True
+        self.finished = True
         self._put(error)
 
     def delivered(self) -> Generator[FrameChunk, None, None]:

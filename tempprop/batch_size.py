@@ -1,7 +1,8 @@
 """How many frames to denoise together: `frames_per_batch: auto`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -44,20 +45,17 @@ def measured_frames_per_batch(model: LoadedModel, spec: ClipSpec) -> int:
         model: The loaded pipeline.
         spec: A clip; its size, guidance and attention count.
     """
+    trial = partial(_trial, model, spec)
     if model.device.type != "cuda":
-        return fastest_that_fits(
-            lambda size: _trial(model, spec, size), SIZES_ON_THE_CPU, float("inf")
-        )
+        return fastest_that_fits(trial, SIZES_ON_THE_CPU, float("inf"))
     release_memory()
     free, _ = torch.cuda.mem_get_info(model.device)
     available = free + torch.cuda.memory_allocated(model.device)
-    return fastest_that_fits(
-        lambda size: _trial(model, spec, size), SIZES_ON_A_GPU, MARGIN * available
-    )
+    return fastest_that_fits(trial, SIZES_ON_A_GPU, MARGIN * available)
 
 
 def fastest_that_fits(
-    trial: Callable[[int], Trial], sizes: Iterable[int], available_bytes: float
+    trial: Callable[[int], Trial], sizes: Sequence[int], available_bytes: float
 ) -> int:
     """Choose the size at which a frame takes the least time, within the memory there is.
 
@@ -72,9 +70,8 @@ def fastest_that_fits(
     Returns:
         The size; the smallest one if none fits.
     """
-    smallest, *larger = sizes
     trials: dict[int, Trial] = {}
-    for size in (smallest, *larger):
+    for size in sizes:
         if expected_bytes(trials, size) > available_bytes:
             break
         try:
@@ -89,7 +86,7 @@ def fastest_that_fits(
         if too_large or measured.seconds_per_frame > (1 - WORTHWHILE_GAIN) * fastest:
             break
         trials[size] = measured
-    return max(trials, default=smallest)
+    return max(trials, default=sizes[0])
 
 
 def expected_bytes(trials: Mapping[int, Trial], size: int) -> float:

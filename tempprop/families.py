@@ -236,6 +236,7 @@ class LatentLayout:
 
     Attributes:
         shape: `(channels, height, width)` in latent pixels.
+        scale: Pixels to a latent pixel, in each direction.
         dtype: Precision that the pipeline expects of the latents that it is given.
         pack: Turns latents `(batch, channels, height, width)` into what the pipeline takes.
         packed: Whether the scheduler sees tokens of 2x2 latent pixels, shape
@@ -243,6 +244,7 @@ class LatentLayout:
     """
 
     shape: tuple[int, int, int]
+    scale: int
     dtype: torch.dtype
     pack: Callable[[torch.Tensor], torch.Tensor]
     packed: bool
@@ -296,7 +298,7 @@ def latent_layout(pipeline: Any, height: int, width: int) -> LatentLayout:
         return packed
 
     dtype = torch.float32 if family.float32_latents else denoiser.dtype
-    return LatentLayout(shape, dtype, pack, family.packed)
+    return LatentLayout(shape, scale, dtype, pack, family.packed)
 
 
 def has_distilled_guidance(pipeline: Any) -> bool:

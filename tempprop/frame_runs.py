@@ -34,14 +34,11 @@ from tempprop.noise import (
 from tempprop.pipeline import LoadedModel
 from tempprop.prompt_travel import frame_embeddings
 from tempprop.prompts import Embeddings, PromptEncoder
-from tempprop.propagation import Segment
+from tempprop.propagation import HeldTo, Segment
 from tempprop.spec import Attention, ClipSpec, Motion
 
 PictureDigest = Callable[[str], str | None]
 """Gives, by clip_id, the sha256 of the picture's file that a clip has to start from."""
-
-HeldTo = Callable[[int], torch.Tensor] | None
-"""Gives the clean estimate that a frame is held to at a step; None for a frame that is free."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,8 @@ class FrameRun:
         spec: The clip.
         first_frame: Number of the first of them.
         num_frames: How many.
-        state: What the frames before them left behind; None if and only if they begin with frame 0.
+        state: What the frames before them left behind; None for frames that begin with frame 0, and
+            for companions, which need nothing of it.
     """
 
     spec: ClipSpec
@@ -89,7 +87,7 @@ class PreparedRun:
     noise: torch.Tensor
     chain: torch.Tensor
     views: Sequence[View] | None
-    held: HeldTo
+    held: HeldTo | None
 
     def segment(self, row: int, layout: LatentLayout) -> Segment:
         """Say to the coupling what the frames are, which begin at a row of the batch."""
@@ -184,7 +182,6 @@ def attention_sources(
         (run.spec.clip_id, frame): row
         for row, (run, frame) in enumerate((r, f) for r in (*runs, *riding) for f in r.frames)
     }
-
     sources: list[tuple[int, ...]] = []
     for (clip_id, frame), row in rows.items():
         first, previous = rows[clip_id, 0], rows.get((clip_id, max(0, frame - 1)), row)
@@ -226,14 +223,13 @@ def _camera(run: FrameRun, layout: LatentLayout) -> list[CameraMaps] | None:
     spec = run.spec
     if spec.motion == Motion():
         return None
-    scale = spec.height // layout.shape[1]
     size = (spec.width, spec.height)
     maps = camera_maps(spec.motion, run.first_frame, run.num_frames, size, spec.keyframe_interval)
     return [
         CameraMaps(
-            in_latent_pixels(frame.from_previous, scale),
-            in_latent_pixels(frame.to_outgoing, scale),
-            in_latent_pixels(frame.to_incoming, scale),
+            in_latent_pixels(frame.from_previous, layout.scale),
+            in_latent_pixels(frame.to_outgoing, layout.scale),
+            in_latent_pixels(frame.to_incoming, layout.scale),
         )
         for frame in maps
     ]
@@ -244,10 +240,9 @@ def _endings(run: FrameRun, layout: LatentLayout) -> list[Matrix] | None:
     spec = run.spec
     if not spec.loop or spec.motion == Motion():
         return None
-    scale = spec.height // layout.shape[1]
     size = (spec.width, spec.height)
     maps = ending_maps(spec.motion, run.first_frame, run.num_frames, spec.num_frames, size)
-    return [in_latent_pixels(matrix, scale) for matrix in maps]
+    return [in_latent_pixels(matrix, layout.scale) for matrix in maps]
 
 
 def _embeddings(model: LoadedModel, encode: PromptEncoder, run: FrameRun) -> list[Embeddings]:
@@ -280,13 +275,13 @@ def _noise(
     place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
     if endings is None:
         return looped_noise(chain, *place)
-    scale, size = spec.height // layout.shape[1], (spec.width, spec.height)
+    size = (spec.width, spec.height)
     behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
     return looped_noise(
         chain,
         *place,
         [
-            (in_latent_pixels(way, scale), inverse(ending))
+            (in_latent_pixels(way, layout.scale), inverse(ending))
             for way, ending in zip(behind, endings, strict=True)
         ],
     )
@@ -297,7 +292,7 @@ def _picture(
     run: FrameRun,
     layout: LatentLayout,
     digest_of: PictureDigest | None,
-) -> HeldTo:
+) -> HeldTo | None:
     """Hold frame 0 to the picture that the clip starts from, where there is one.
 
     It is needed in the clip's first batch only: what is coupled to it later is in the carry.

@@ -29,6 +29,9 @@ from tempprop.replacement import replaced
 from tempprop.schedulers import is_probe, noise_level, prediction_type, schedule_position
 from tempprop.spec import ClipSettings
 
+HeldTo = Callable[[int], torch.Tensor]
+"""Gives, for the number of a step, the clean estimate that a frame is held to."""
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -54,7 +57,7 @@ class Segment:
     carry: Carry | None
     layout: LatentLayout | None = None
     views: Sequence[View] | None = None
-    held: Callable[[int], torch.Tensor] | None = None
+    held: HeldTo | None = None
 
 
 class Coupling:

@@ -66,11 +66,7 @@ class FrameChunk:
 
     def from_frame(self, index: int) -> "FrameChunk":
         """Leave out the first so many frames."""
-        return (
-            replace(self, first_frame=self.first_frame + index, frames=self.frames[index:])
-            if index
-            else self
-        )
+        return replace(self, first_frame=self.first_frame + index, frames=self.frames[index:])
 
 
 @dataclass
@@ -328,11 +324,7 @@ def _share_done(run: FrameRun, share_of_steps: float) -> float:
 
 def _decode(model: LoadedModel, batch: _Denoised, frames_per_batch: int) -> Iterator[FrameChunk]:
     """Decode a batch a few frames at a time, and cut what comes at the borders of its clips."""
-    places = [
-        (index, frame)
-        for index, run in enumerate(batch.runs)
-        for frame in range(run.first_frame, run.end)
-    ]
+    places = [(index, frame) for index, run in enumerate(batch.runs) for frame in run.frames]
 
     def name_of(row: int) -> str:
         index, frame = places[row]
