@@ -18,7 +18,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from tempprop.errors import PictureError, RenderError, StoreError
 from tempprop.model_files import DOWNLOAD_TRIES, VERSION_FIELDS
 from tempprop.objects import open_filesystem
-from tempprop.storage_faults import diagnose, display_uri, is_missing, one_line
+from tempprop.storage_faults import (
+    diagnose,
+    display_uri,
+    is_missing,
+    is_unreachable_server,
+    one_line,
+)
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 
@@ -130,12 +136,10 @@ def _unreadable(uri: str, error: Exception) -> PictureError | RenderError:
     name = display_uri(uri)
     if is_missing(error):
         return PictureError(name, "is not there", "Check the path")
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    if isinstance(error, FileNotFoundError):
-        reason = f"cannot be reached ({one_line(cause)})"
-        return PictureError(name, reason, "Check the address and the network")
     kind, why, remedy = diagnose(error)
-    reason = f"cannot be read: {why} ({one_line(error)})"
+    # Of a server that cannot be reached, the error itself says the address only.
+    cause = error.__cause__ if is_unreachable_server(error) else None
+    reason = f"cannot be read: {why} ({one_line(cause or error)})"
     if kind is StoreError:
         return RenderError(f"the picture {name!r} {reason}. {remedy}")
     return PictureError(name, reason, remedy)

@@ -88,6 +88,10 @@ def diagnose(cause: Exception) -> Verdict:
     code, number = s3_code(cause), getattr(cause, "errno", None)
     verdicts: list[tuple[bool, Verdict]] = [
         (
+            is_unreachable_server(cause),
+            (StoreInputError, "the server cannot be reached", "Check the address and the network"),
+        ),
+        (
             code == "NoSuchBucket",
             (StoreInputError, "the bucket does not exist", "Create it, or correct the URI"),
         ),
@@ -162,12 +166,20 @@ def is_remote_fault(error: BaseException) -> bool:
 
 def is_missing(error: BaseException) -> bool:
     """Tell whether the object is not there, in a place that is."""
-    # fsspec says the same of a file on a web server and of a server that cannot be reached.
-    unreachable = isinstance(error.__cause__, OSError | TimeoutError)
     return (
         isinstance(error, FileNotFoundError)
-        and not unreachable
+        and not is_unreachable_server(error)
         and s3_code(error) != "NoSuchBucket"
+    )
+
+
+def is_unreachable_server(error: BaseException) -> bool:
+    """Tell a web server without an answer from a file that it does not have.
+
+    fsspec calls both of them a file that is not found.
+    """
+    return isinstance(error, FileNotFoundError) and isinstance(
+        error.__cause__, OSError | TimeoutError
     )
 
 
