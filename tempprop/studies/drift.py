@@ -13,7 +13,7 @@ import typer
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
-from tempprop.studies.measuring import DEFAULTS, Variant, measure_study, plan
+from tempprop.studies.measuring import DEFAULTS, Variant, measure_study
 from tempprop.studies.metrics import (
     color_distance,
     contrast,
@@ -26,7 +26,7 @@ from tempprop.studies.metrics import (
 )
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_drift
-from tempprop.studies.results import Curve, Study, drift_file
+from tempprop.studies.results import Curve, drift_file
 from tempprop.studies.subjects import Subject, subjects
 
 DIGITS = 4
@@ -89,19 +89,15 @@ def drift(
 ) -> None:
     """Measure how color, contrast, detail and content fare along long clips."""
     model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
-    jobs = plan(model, VARIANTS, cast, num_frames=frames, num_inference_steps=steps)
-    options = f"--prompts {prompts} --frames {frames} --steps {steps}"
     study = measure_study(
         model,
-        Study(
-            command=f"python -m tempprop.studies.drift {options}",
-            num_frames=frames,
-            prompts=tuple(subject.prompt for subject in cast),
-        ),
         drift_file(out),
-        jobs,
+        "drift",
+        VARIANTS,
         cast,
         lambda clip, subject: clip_curves(classifier, model.pipeline.vae, clip, subject),
+        num_frames=frames,
+        num_inference_steps=steps,
     )
     plot_drift(study, out / "drift.png")
     write_page(out)

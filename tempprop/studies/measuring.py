@@ -60,20 +60,6 @@ Figures = Callable[[Frames, Subject], Mapping[str, float | Curve]]
 """Measures one clip."""
 
 
-def plan(
-    model: LoadedModel, variants: Sequence[Variant], cast: Sequence[Subject], **common: Any
-) -> list[Job]:
-    """Describe the clips of every row.
-
-    Args:
-        model: What renders them.
-        variants: The rows.
-        cast: What the clips of every row show.
-        common: Fields of `ClipSpec` that all clips share, such as `num_frames`.
-    """
-    return [_job(model, variant, cast, common) for variant in variants]
-
-
 def _job(
     model: LoadedModel, variant: Variant, cast: Sequence[Subject], common: Mapping[str, Any]
 ) -> Job:
@@ -86,25 +72,40 @@ def _job(
 
 def measure_study(
     model: LoadedModel,
-    study: Study,
     path: Path,
-    jobs: Sequence[Job],
+    name: str,
+    variants: Sequence[Variant],
     cast: Sequence[Subject],
     figures: Figures,
+    *,
+    num_frames: int,
+    num_inference_steps: int,
+    more_options: str = "",
 ) -> Study:
     """Measure the rows that the file does not hold yet, and write it after every one.
 
     Args:
         model: What renders the clips.
-        study: What is to be measured, without its rows.
         path: The file; rows in it that are not asked for are dropped.
-        jobs: The rows, in order.
+        name: Module of the command, below `tempprop.studies`.
+        variants: The rows, in order.
         cast: What the clips of every row show.
         figures: Measures a clip.
+        num_frames: Length of every clip.
+        num_inference_steps: Denoising steps of every clip.
+        more_options: The command's options beside prompts, frames and steps.
 
     Returns:
         The study with all rows.
     """
+    common = {"num_frames": num_frames, "num_inference_steps": num_inference_steps}
+    options = f"--prompts {len(cast)} --frames {num_frames} --steps {num_inference_steps}"
+    study = Study(
+        command=f"python -m tempprop.studies.{name} {options} {more_options}".rstrip(),
+        num_frames=num_frames,
+        prompts=tuple(subject.prompt for subject in cast),
+    )
+    jobs = [_job(model, variant, cast, common) for variant in variants]
     before = read_study(path)
     known = {row.key: row for row in before.rows} if before is not None else {}
     encoder = prompt_encoder(model)

@@ -148,11 +148,11 @@ def strip(mode: Mode, frames: Frames, picture: Frames) -> Strip:
     )
 
 
-def draw_pictures(scenes: Sequence[Scene], directory: Path) -> list[Path]:
-    """Draw scenes as PNG files, named by their number."""
-    paths = [directory / f"{number}.png" for number in range(len(scenes))]
-    for scene, path in zip(scenes, paths, strict=True):
-        Image.fromarray(draw(scene)).save(path)
+def save_pictures(pictures: Sequence[Frames], directory: Path) -> list[Path]:
+    """Write pictures as PNG files, named by their number."""
+    paths = [directory / f"{number}.png" for number in range(len(pictures))]
+    for picture, path in zip(pictures, paths, strict=True):
+        Image.fromarray(picture).save(path)
     return paths
 
 
@@ -167,9 +167,10 @@ def draw_modes(
     model = load_pipeline("mini")
     encoder = prompt_encoder(model)
     scenes = [scene_of(*row) for row in CAST[:prompts]]
+    pictures = [draw(scene) for scene in scenes]
     blocks = []
     with tempfile.TemporaryDirectory() as directory:
-        pictures = draw_pictures(scenes, Path(directory))
+        files = save_pictures(pictures, Path(directory))
         for mode in track(modes(frames), console=Console(stderr=True)):
             specs = [
                 ClipSpec(
@@ -179,13 +180,13 @@ def draw_modes(
                     model="mini",
                     num_frames=frames,
                     num_inference_steps=steps,
-                    **mode.settings(scene, picture),
+                    **mode.settings(scene, file),
                 )
-                for number, (scene, picture) in enumerate(zip(scenes, pictures, strict=True))
+                for number, (scene, file) in enumerate(zip(scenes, files, strict=True))
             ]
             clips = rendered(model, encoder, specs, lambda share: None)
             strips = [
-                strip(mode, clip, draw(scene)) for clip, scene in zip(clips, scenes, strict=True)
+                strip(mode, clip, picture) for clip, picture in zip(clips, pictures, strict=True)
             ]
             blocks.append(Block(mode.title, mode.note, strips))
     out.mkdir(parents=True, exist_ok=True)

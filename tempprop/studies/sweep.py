@@ -15,7 +15,7 @@ from rich.table import Table
 from tempprop.mini.classifier import load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.spec import ClipSettings
-from tempprop.studies.measuring import DEFAULTS, DRAWN, Variant, measure_study, plan
+from tempprop.studies.measuring import DEFAULTS, DRAWN, Variant, measure_study
 from tempprop.studies.metrics import clip_figures
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_sweep
@@ -82,20 +82,16 @@ def sweep(
 ) -> None:
     """Measure the propagation's settings, one at a time, around their defaults."""
     model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
-    jobs = plan(model, variants(setting or []), cast, num_frames=frames, num_inference_steps=steps)
-    only = "".join(f" --setting {name}" for name in setting or [])
-    options = f"--prompts {prompts} --frames {frames} --steps {steps}{only}"
     study = measure_study(
         model,
-        Study(
-            command=f"python -m tempprop.studies.sweep {options}",
-            num_frames=frames,
-            prompts=tuple(subject.prompt for subject in cast),
-        ),
         sweep_file(out),
-        jobs,
+        "sweep",
+        variants(setting or []),
         cast,
         lambda clip, subject: clip_figures(classifier, clip, subject),
+        num_frames=frames,
+        num_inference_steps=steps,
+        more_options=" ".join(f"--setting {name}" for name in setting or []),
     )
     plot_sweep(study, out / "sweep.png")
     write_page(out)

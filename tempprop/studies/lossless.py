@@ -1,0 +1,51 @@
+"""Clips as files that keep every pixel: FFV1 in Matroska.
+
+FFV1 (RFC 9043) is the lossless codec of film archives; `bgr0` holds RGB as it is, without a change
+to another color space.
+"""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tempprop.encode import frame_rate
+from tempprop.errors import InputError
+from tempprop.render import Frames
+
+SUFFIX = ".mkv"
+
+
+def write_lossless(frames: Frames, path: Path, fps: float) -> None:
+    """Write a clip; a file that is there is replaced as a whole.
+
+    Args:
+        frames: Shape `(frames, height, width, 3)`, RGB, 0 to 255, at least one.
+        path: The file, which should end in `.mkv`.
+        fps: Frames per second.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with av.open(str(partial), "w", format="matroska") as container:
+        stream = container.add_stream("ffv1", rate=frame_rate(fps))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    partial.replace(path)
+
+
+def read_frames(path: Path) -> Frames:
+    """Read all frames of a clip, whatever it is encoded with.
+
+    Raises:
+        InputError: There is no such file, or it is no film.
+    """
+    try:
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise InputError(f"{path} cannot be read as a film: {error}. Give another file") from error
+    if not frames:
+        raise InputError(f"{path} holds no frames. Give another file")
+    return np.stack(frames)
