@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 PICTURE = 128
 """Side of the model's pictures in pixels."""
 
-LATENT_CHANNELS = 6
+LATENT_CHANNELS = 8
 """Channels of a latent picture.
 
 Flat illustration lives on crisp edges; at a reduction of 8 each latent pixel stands for 64 colors,
