@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tempprop.families import latent_layout
 from tempprop.init_image import load_picture
+from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
 from tempprop.render import Frames, render_clips, to_uint8
 from tempprop.spec import ClipSettings, ClipSpec, ModelIdentity
@@ -61,6 +63,26 @@ def render(
         assert chunk.first_frame == sum(len(frames) for frames in clips[chunk.clip_id])
         clips[chunk.clip_id].append(chunk.frames)
     return {clip_id: np.concatenate(chunks) for clip_id, chunks in clips.items()}
+
+
+def plain_diffusers(model: LoadedModel, spec: ClipSpec, **arguments: Any) -> Frames:
+    """Call the pipeline as its documentation does, for several pictures of one prompt.
+
+    The noise is that of an uncoupled clip; `arguments` are further ones of the pipeline's.
+    """
+    layout = latent_layout(model.pipeline, spec.height, spec.width)
+    noise = correlated_noise(spec.seed, 0, spec.num_frames, layout.shape, spec.noise_correlation)
+    prompt = {"prompt": spec.prompt, "num_images_per_prompt": spec.num_frames}
+    images = model.pipeline(
+        **prompt | arguments,
+        latents=layout.pack(noise),
+        generator=[step_noise_generator(spec.seed) for _ in range(spec.num_frames)],
+        width=spec.width,
+        height=spec.height,
+        num_inference_steps=spec.num_inference_steps,
+        output_type="pt",
+    ).images
+    return to_uint8(images)
 
 
 def autoencoder_mode(vae: Any, pictures: torch.Tensor) -> torch.Tensor:

@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 import tiny_pipelines
 import torch
-from rendering import ROUNDING, STRONG, clip_spec, largest_difference, render
+from rendering import (
+    ROUNDING,
+    STRONG,
+    clip_spec,
+    largest_difference,
+    plain_diffusers,
+    render,
+)
 
 from tempprop.errors import ModelError
 from tempprop.families import FAMILIES, latent_layout
-from tempprop.noise import correlated_noise, step_noise_generator
+from tempprop.noise import correlated_noise
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
-from tempprop.render import to_uint8
 from tempprop.spec import Motion, PromptKeyframe
 
 KINDS = [
@@ -65,21 +71,9 @@ def coupled(model):
     return render(model, clip_spec(**TRAITS, **STRONG))["clip"]
 
 
-def plain_diffusers(model, kind, spec, **arguments):
-    """Call the pipeline as its documentation does, for several pictures of one prompt."""
-    layout = latent_layout(model.pipeline, spec.height, spec.width)
-    noise = correlated_noise(spec.seed, 0, spec.num_frames, layout.shape, spec.noise_correlation)
-    prompt = {"prompt": spec.prompt, "num_images_per_prompt": spec.num_frames}
-    images = model.pipeline(
-        **prompt | CALLED_WITH.get(kind, GUIDED) | arguments,
-        latents=layout.pack(noise),
-        generator=[step_noise_generator(spec.seed) for _ in range(spec.num_frames)],
-        width=spec.width,
-        height=spec.height,
-        num_inference_steps=spec.num_inference_steps,
-        output_type="pt",
-    ).images
-    return to_uint8(images)
+def called(model, kind, spec, **arguments):
+    """Render with plain diffusers, as somebody would who knows that kind of checkpoint."""
+    return plain_diffusers(model, spec, **CALLED_WITH.get(kind, GUIDED) | arguments)
 
 
 @contextmanager
@@ -98,7 +92,7 @@ def counted_encodings(model):
 def test_without_coupling_it_is_plain_diffusers_to_the_bit(checkpoint, model, free):
     _, kind, _ = checkpoint
     assert free.shape == (3, 64, 96, 3)
-    assert np.array_equal(free, plain_diffusers(model, kind, clip_spec(**TRAITS)))
+    assert np.array_equal(free, called(model, kind, clip_spec(**TRAITS)))
 
 
 def test_coupling_changes_later_frames_and_leaves_frame_zero_alone(free, coupled):
@@ -119,7 +113,7 @@ def test_a_prompt_for_each_frame_is_the_same_up_to_rounding(checkpoint, model, f
     prompts = {"prompt": [spec.prompt] * spec.num_frames, "num_images_per_prompt": 1}
     if kind == "qwen-image":
         prompts["negative_prompt"] = [" "] * spec.num_frames
-    assert largest_difference(free, plain_diffusers(model, kind, spec, **prompts)) <= ROUNDING
+    assert largest_difference(free, called(model, kind, spec, **prompts)) <= ROUNDING
 
 
 def test_neighbors_with_longer_prompts_do_not_matter(model):
@@ -168,7 +162,7 @@ def test_a_negative_prompt_counts_or_is_refused(checkpoint, model, free):
         arguments = {"negative_prompt": "ugly"}
         if kind == "flux-schnell":
             arguments["true_cfg_scale"] = 3.0
-        assert np.array_equal(frames, plain_diffusers(model, kind, spec, **arguments))
+        assert np.array_equal(frames, called(model, kind, spec, **arguments))
 
 
 def test_guidance_counts(checkpoint, model, free):

@@ -18,7 +18,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 PICTURE = 128
 """Side of the model's pictures in pixels."""
 
-LATENT_CHANNELS = 6
+LATENT_CHANNELS = 8
 """Channels of a latent picture.
 
 Flat illustration lives on crisp edges; at a reduction of 8 each latent pixel stands for 64 colors,
@@ -62,7 +62,7 @@ def build_tokenizer(captions: Iterable[str]) -> CLIPTokenizer:
 
 
 def build_vae() -> AutoencoderKL:
-    """Build the autoencoder: (3, 128, 128) pictures in -1 to 1 to (6, 16, 16) latents."""
+    """Build the autoencoder: (3, 128, 128) pictures in -1 to 1 to (8, 16, 16) latents."""
     vae = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -102,7 +102,7 @@ def build_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Build the denoiser of (6, 16, 16) latents, attending to text at every resolution."""
+    """Build the denoiser of (8, 16, 16) latents, attending to text at every resolution."""
     return UNet2DConditionModel(
         sample_size=PICTURE // 8,
         in_channels=LATENT_CHANNELS,

@@ -1,15 +1,12 @@
-"""What every training here shares: a budget of minutes, a learning rate, averaging, checkpoints."""
+"""How a training here passes: a budget of minutes, a falling learning rate, steps, reports."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass
@@ -56,38 +53,6 @@ def learning_rate(peak: float, step: int, progress: float, warmup: int = 100) ->
     return peak * min(1.0, (step + 1) / warmup) * fall
 
 
-def average_into(average: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """Move a running average of the weights towards the model's.
-
-    Early on the average forgets faster, so the random initial weights do not linger.
-
-    Args:
-        average: A copy of the model that holds the average; changed in place.
-        model: The model in training.
-        step: Steps done.
-        decay: Share of the average that is kept in a step, below 1.
-    """
-    keep = min(decay, (step + 1) / (step + 10))
-    with torch.no_grad():
-        for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-            mean.lerp_(value, 1 - keep)
-
-
-def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that an interruption leaves either the old or the new one."""
-    draft = path.with_suffix(".part")
-    torch.save(dict(state), draft)
-    draft.rename(path)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint, or None if there is none yet."""
-    if not path.exists():
-        return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
-
-
 def run_steps(
     budget: Budget,
     first_step: int,
@@ -95,6 +60,7 @@ def run_steps(
     save: Callable[[int], None],
     *,
     label: str,
+    curve: list[dict[str, float]] | None = None,
     save_every: float = 180.0,
     log_every: int = 20,
 ) -> int:
@@ -106,6 +72,7 @@ def run_steps(
         step: Does one step, given its number and the progress, and returns its losses.
         save: Saves everything, given the number of steps done.
         label: Begins each line of the report.
+        curve: Takes every report: ``step``, ``seconds`` and the mean of each loss.
         save_every: Seconds between checkpoints.
         log_every: Steps between reports.
 
@@ -120,14 +87,11 @@ def run_steps(
         if count % log_every == 0:
             losses = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
             print(f"{label} {count:5d}  {budget.seconds:6.0f} s  {losses}", flush=True)
+            if curve is not None:
+                curve.append({"step": count, "seconds": budget.seconds, **totals})
             totals = {}
         if time.monotonic() - saved > save_every:
             save(count)
             saved = time.monotonic()
     save(count)
     return count
-
-
-def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """Collect the parameters of several modules."""
-    return [parameter for module in modules for parameter in module.parameters()]

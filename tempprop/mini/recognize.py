@@ -6,6 +6,8 @@ classifier recognizes what the prompt asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import islice, product
 from pathlib import Path
 from typing import Annotated
 
@@ -26,37 +28,43 @@ from tempprop.mini.classifier import (
     save_classifier,
     train_classifier,
 )
+from tempprop.mini.held_out import HELD_OUT, held_out_indexes
 from tempprop.mini.stills import cached_stills, captions_at, draw_stills, scene_at
+from tempprop.mini.world import Scene
 
 STILLS = 24_000
-HELD_OUT = 7
-"""Name of the sequence of scenes that nothing is trained on."""
+
+SCHEDULERS = {
+    "ddim": "DDIMScheduler",
+    "dpm++": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+"""Schedulers to compare, by their classes in diffusers; ``ddim`` is the model's own."""
 
 app = typer.Typer(help=__doc__, no_args_is_help=True)
 
 
-def shares(answers: list[dict[str, str]], seed: int) -> dict[str, float]:
+def shares(answers: Sequence[Mapping[str, str]], scenes: Sequence[Scene]) -> dict[str, float]:
     """Compare answers with the truth.
 
     Args:
-        answers: What was recognized in the first pictures of a sequence.
-        seed: The sequence.
+        answers: What was recognized in each picture.
+        scenes: What each should show.
 
     Returns:
-        The share of right answers to each question, and under ``"thing and background"`` the
-        share of pictures with both right.
+        The share of right answers to each question, and under ``"all"`` the share of pictures with
+        all of them right.
     """
-    truths = [answers_of(scene_at(index, seed)) for index in range(len(answers))]
-    pairs = list(zip(answers, truths, strict=True))
-    result = {
-        name: float(np.mean([answer[name] == truth[name] for answer, truth in pairs]))
-        for name in LABELS
+    right = np.array(
+        [
+            [answer[name] == truth[name] for name in LABELS]
+            for answer, truth in zip(answers, map(answers_of, scenes), strict=True)
+        ]
+    )
+    return {
+        **dict(zip(LABELS, map(float, right.mean(0)), strict=True)),
+        "all": float(right.all(1).mean()),
     }
-    both = [
-        answer["thing"] == truth["thing"] and answer["background"] == truth["background"]
-        for answer, truth in pairs
-    ]
-    return {**result, "thing and background": float(np.mean(both))}
 
 
 def generate(
@@ -65,6 +73,7 @@ def generate(
     steps: int,
     guidance: float,
     seed: int,
+    scheduler: str = "ddim",
     model: Path = MINI_PATH,
     batch: int = 20,
 ) -> NDArray[np.uint8]:
@@ -75,6 +84,7 @@ def generate(
         steps: Denoising steps.
         guidance: Scale of classifier-free guidance; 1 is without.
         seed: Seed of the noise.
+        scheduler: A key of `SCHEDULERS`.
         model: The pipeline's directory.
         batch: Pictures at a time.
 
@@ -82,11 +92,13 @@ def generate(
         Pictures, shape (len(prompts), 128, 128, 3), 0 to 255.
     """
     # Loading diffusers takes seconds, which the other commands need not wait for.
-    from diffusers import StableDiffusionPipeline  # noqa: PLC0415
+    import diffusers  # noqa: PLC0415
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
         model, torch_dtype=torch.float32, local_files_only=True
     )
+    kind = getattr(diffusers, SCHEDULERS[scheduler])
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -127,25 +139,36 @@ def train(
 def check(count: Annotated[int, typer.Option(help="Stills to judge.")] = 1000) -> None:
     """Print the classifier's accuracy on held-out stills."""
     answers = recognize(load_classifier(CLASSIFIER_PATH), draw_stills(count, HELD_OUT))
-    _print(f"{count} held-out stills", {"stills": shares(answers, HELD_OUT)})
+    scenes = [scene_at(index, HELD_OUT) for index in range(count)]
+    _print(f"{count} held-out stills", {"stills": shares(answers, scenes)})
 
 
 @app.command()
 def measure(
-    count: Annotated[int, typer.Option(help="Prompts to render.")] = 200,
-    steps: Annotated[int, typer.Option(help="Denoising steps.")] = 12,
+    count: Annotated[int, typer.Option(help="Prompts to render.")] = 500,
+    unseen: Annotated[
+        bool, typer.Option("--unseen", help="Pairs that training never showed together.")
+    ] = False,
+    scheduler: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="Denoising steps; repeatable.")] = None,
     guidance: Annotated[list[float] | None, typer.Option(help="Guidance; repeatable.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     model: Annotated[Path, typer.Option(help="The pipeline's directory.")] = MINI_PATH,
 ) -> None:
     """Render held-out prompts and print how many show what was asked for."""
-    prompts = [captions_at(index, HELD_OUT, 1)[0] for index in range(count)]
+    indexes = list(islice(held_out_indexes(unseen=unseen), count))
+    scenes = [scene_at(index, HELD_OUT) for index in indexes]
+    prompts = [captions_at(index, HELD_OUT, 1)[0] for index in indexes]
     network = load_classifier(CLASSIFIER_PATH)
     rows = {}
-    for scale in guidance or [2.5]:
-        pictures = generate(prompts, steps=steps, guidance=scale, seed=seed, model=model)
-        rows[f"guidance {scale:g}"] = shares(recognize(network, pictures), HELD_OUT)
-    _print(f"{count} held-out prompts, {steps} steps, seed {seed}", rows)
+    for name, number, scale in product(scheduler or ["ddim"], steps or [12], guidance or [2.5]):
+        pictures = generate(
+            prompts, steps=number, guidance=scale, seed=seed, scheduler=name, model=model
+        )
+        label = f"{name}, {number} steps, guidance {scale:g}"
+        rows[label] = shares(recognize(network, pictures), scenes)
+    pairs = "unseen" if unseen else "seen"
+    _print(f"{count} held-out prompts of {pairs} pairs, seed {seed}", rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,19 +15,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from tempprop.mini.networks import build_scheduler, build_text_encoder, build_unet
-from tempprop.mini.optimizers import KernelOptimizer
-from tempprop.mini.parallel import set_gradients, workers_of
-from tempprop.mini.progress import (
-    Budget,
-    average_into,
-    learning_rate,
-    load_checkpoint,
-    run_steps,
-    save_checkpoint,
-)
+from tempprop.mini.parallel import Part
+from tempprop.mini.training import Effort, Recipe, train_module
 
-MUON_RATE = 2e-3
-ADAM_RATE = 1e-3
 BATCH = 64
 DROPPED_CAPTIONS = 0.1
 SNR_CEILING = 5.0
@@ -39,7 +28,7 @@ class TrainingSet:
     """What the denoiser learns from.
 
     Attributes:
-        latents: Scaled latents of mean 0 and deviation about 1, shape (n, 6, 16, 16).
+        latents: Scaled latents of mean 0 and deviation about 1, shape (n, 8, 16, 16).
         tokens: Token ids of several captions a still, shape (n, captions, 32).
         no_tokens: Token ids of the empty caption, shape (32,).
     """
@@ -87,33 +76,27 @@ class Denoiser(nn.Module):
         """Predict velocities.
 
         Args:
-            noisy: Noisy latents, shape (n, 6, 16, 16).
+            noisy: Noisy latents, shape (n, 8, 16, 16).
             times: Training steps of the noise, shape (n,), 0 to 999.
             tokens: Token ids of the captions, shape (n, 32).
 
         Returns:
-            Velocities α·ε - σ·x, shape (n, 6, 16, 16).
+            Velocities α·ε - σ·x, shape (n, 8, 16, 16).
         """
         states = self.text_encoder(tokens)[0]
         velocity: Tensor = self.unet(noisy, times, states).sample
         return velocity
 
 
-def is_inner(name: str) -> bool:
-    """Tell by a parameter's name whether it is a matrix or kernel within the networks.
-
-    The first and last convolutions and all embeddings are not.
-    """
+def _is_inner(name: str) -> bool:
     return not any(part in name for part in ("conv_in", "conv_out", "embedding"))
 
 
+RECIPE = Recipe("denoiser", _is_inner, muon_rate=2e-3, adam_rate=1e-3, averaging=0.998, warmup=100)
+
+
 def train_denoiser(
-    data: TrainingSet,
-    tokenizer: CLIPTokenizer,
-    work: Path,
-    minutes: float,
-    device: torch.device,
-    threads: int = 2,
+    data: TrainingSet, tokenizer: CLIPTokenizer, work: Path, effort: Effort
 ) -> Denoiser:
     """Train the denoiser, or go on where a run was interrupted.
 
@@ -121,30 +104,20 @@ def train_denoiser(
         data: Latents and captions.
         tokenizer: Gives the size of the text encoder's vocabulary.
         work: Directory of the checkpoint ``denoiser.pt``.
-        minutes: Time to train in all.
-        device: Where to compute.
-        threads: Threads to share a batch.
+        effort: Time, device and threads.
 
     Returns:
         The denoiser with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
+    device = effort.device
     model = Denoiser(build_unet(), build_text_encoder(tokenizer)).to(device).train()
     if device.type == "cpu":
         # Over so few tokens, the backward pass of fused attention takes longer than all the rest.
         model.unet.set_attn_processor(AttnProcessor())
         model.text_encoder.set_attn_implementation("eager")
-    average = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = KernelOptimizer(model, is_inner)
-    parameters, workers = list(model.parameters()), workers_of(threads)
-    budget, first_step = Budget(minutes), 0
-    if state := load_checkpoint(work / "denoiser.pt"):
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        budget, first_step = Budget(minutes, spent=state["seconds"]), state["step"]
     signal = build_scheduler().alphas_cumprod.to(device)
-    steps = len(signal)
+    steps, size = len(signal), BATCH * effort.batch_factor
 
     def part(
         clean: Tensor, noise: Tensor, times: Tensor, tokens: Tensor
@@ -157,43 +130,20 @@ def train_denoiser(
         loss = (velocity_weights(signal[times] / (1 - signal[times])) * error).mean()
         return loss, {"loss": loss, "velocity": error.mean()}
 
-    def step(count: int, progress: float) -> dict[str, Tensor]:
+    def batch(count: int, progress: float) -> Sequence[Part]:
         rng = np.random.default_rng((2, count))
-        torch.manual_seed(count)
-        chosen = torch.from_numpy(rng.integers(len(data.latents), size=BATCH))
-        variant = torch.from_numpy(rng.integers(data.tokens.shape[1], size=BATCH))
+        chosen = torch.from_numpy(rng.integers(len(data.latents), size=size))
+        variant = torch.from_numpy(rng.integers(data.tokens.shape[1], size=size))
         clean = data.latents[chosen].to(device)
-        dropped = torch.from_numpy(rng.random(BATCH) < DROPPED_CAPTIONS)
+        dropped = torch.from_numpy(rng.random(size) < DROPPED_CAPTIONS)
         tokens = torch.where(dropped[:, None], data.no_tokens, data.tokens[chosen, variant])
-        # One time from each of BATCH equal stretches: the loss varies less than with free draws.
-        times = (torch.arange(BATCH) + torch.rand(BATCH)) * steps / BATCH
+        # One time from each of equal stretches: the loss varies less than with free draws.
+        times = (torch.arange(size) + torch.rand(size)) * steps / size
         times = times.long().clamp(max=steps - 1).to(device)
-        batch = (clean, torch.randn_like(clean), times, tokens.to(device))
-        figures = set_gradients(
-            workers,
-            parameters,
-            [
-                partial(part, *(tensor[share::threads] for tensor in batch))
-                for share in range(threads)
-            ],
-        )
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        rate = learning_rate(1.0, count, progress)
-        optimizer.step(workers, muon_rate=rate * MUON_RATE, adam_rate=rate * ADAM_RATE)
-        average_into(average, model, count, 0.998)
-        return figures
+        whole = (clean, torch.randn_like(clean), times, tokens.to(device))
+        return [
+            partial(part, *(tensor[share :: effort.threads] for tensor in whole))
+            for share in range(effort.threads)
+        ]
 
-    def save(count: int) -> None:
-        save_checkpoint(
-            work / "denoiser.pt",
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "seconds": budget.seconds,
-                "step": count,
-            },
-        )
-
-    run_steps(budget, first_step, step, save, label="denoiser")
-    return average
+    return train_module(model, RECIPE, batch, work, effort)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,18 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from tempprop.mini.networks import PICTURE, build_vae
-from tempprop.mini.optimizers import KernelOptimizer
-from tempprop.mini.parallel import set_gradients, workers_of
-from tempprop.mini.progress import (
-    Budget,
-    average_into,
-    learning_rate,
-    load_checkpoint,
-    run_steps,
-    save_checkpoint,
-)
+from tempprop.mini.parallel import Part
+from tempprop.mini.training import Effort, Recipe, train_module
 
-PEAK_RATE = 3e-3
 CROP = 64
 CROPS = 8
 WHOLE = 4
@@ -33,6 +24,13 @@ CROPPED_SHARE = 0.6
 EDGE_WEIGHT = 2.0
 GRADIENT_WEIGHT = 0.5
 PRIOR_WEIGHT = 3e-4
+
+
+def _is_inner(name: str) -> bool:
+    return not any(part in name for part in ("conv_in", "conv_out", "quant"))
+
+
+RECIPE = Recipe("vae", _is_inner, muon_rate=3e-3, adam_rate=3e-3, averaging=0.995, warmup=40)
 
 
 def to_signal(pictures: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
@@ -81,13 +79,7 @@ def random_batch(
     return np.stack(squares)
 
 
-def train_vae(
-    stills: NDArray[np.uint8],
-    work: Path,
-    minutes: float,
-    device: torch.device,
-    threads: int = 2,
-) -> AutoencoderKL:
+def train_vae(stills: NDArray[np.uint8], work: Path, effort: Effort) -> AutoencoderKL:
     """Train the autoencoder, or go on where a run was interrupted.
 
     It learns from crops first, which show more variety for the same effort, and from whole
@@ -96,26 +88,13 @@ def train_vae(
     Args:
         stills: Pictures, shape (n, 128, 128, 3), 0 to 255.
         work: Directory of the checkpoint ``vae.pt``.
-        minutes: Time to train in all.
-        device: Where to compute.
-        threads: Threads to share a batch.
+        effort: Time, device and threads.
 
     Returns:
         The autoencoder with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
-    vae = build_vae().to(device)
-    average = copy.deepcopy(vae).eval().requires_grad_(False)
-    optimizer = KernelOptimizer(
-        vae, lambda name: "conv_in" not in name and "conv_out" not in name and "quant" not in name
-    )
-    parameters, workers = list(vae.parameters()), workers_of(threads)
-    budget, first_step = Budget(minutes), 0
-    if state := load_checkpoint(work / "vae.pt"):
-        vae.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        budget, first_step = Budget(minutes, spent=state["seconds"]), state["step"]
+    vae, device = build_vae().to(effort.device), effort.device
 
     def part(target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(device.type, torch.bfloat16):
@@ -126,52 +105,40 @@ def train_vae(
         error = (output - target).abs().mean()
         return loss + PRIOR_WEIGHT * prior, {"loss": loss, "prior": prior, "error": error}
 
-    def step(count: int, progress: float) -> dict[str, Tensor]:
+    def batch(count: int, progress: float) -> Sequence[Part]:
         rng = np.random.default_rng((1, count))
         crop, number = (CROP, CROPS) if progress < CROPPED_SHARE else (PICTURE, WHOLE)
-        target = to_signal(random_batch(stills, crop, number, rng), device)
-        shares = [partial(part, target[share::threads]) for share in range(threads)]
-        figures = set_gradients(workers, parameters, shares)
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        rate = learning_rate(PEAK_RATE, count, progress, warmup=40)
-        optimizer.step(workers, muon_rate=rate, adam_rate=rate)
-        average_into(average, vae, count, 0.995)
-        return figures
+        squares = random_batch(stills, crop, number * effort.batch_factor, rng)
+        target = to_signal(squares, device)
+        return [partial(part, target[share :: effort.threads]) for share in range(effort.threads)]
 
-    def save(count: int) -> None:
-        save_checkpoint(
-            work / "vae.pt",
-            {
-                "model": vae.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "seconds": budget.seconds,
-                "step": count,
-            },
-        )
-
-    run_steps(budget, first_step, step, save, label="vae", save_every=120)
-    return average
+    return train_module(vae, RECIPE, batch, work, effort)
 
 
 @torch.no_grad()
 def encode_stills(
-    vae: AutoencoderKL, stills: NDArray[np.uint8], device: torch.device, batch: int = 50
+    vae: AutoencoderKL,
+    stills: NDArray[np.uint8],
+    indexes: Sequence[int],
+    device: torch.device,
+    batch: int = 50,
 ) -> Tensor:
     """Encode pictures to the means of their latents, not yet scaled.
 
     Args:
         vae: The autoencoder.
         stills: Pictures, shape (n, 128, 128, 3), 0 to 255.
+        indexes: Which of them.
         device: Where to compute.
         batch: Pictures at a time.
 
     Returns:
-        Latents, shape (n, 6, 16, 16), float32 on the CPU.
+        Latents, shape (len(indexes), 8, 16, 16), float32 on the CPU.
     """
     parts = []
-    for start in range(0, len(stills), batch):
+    for start in range(0, len(indexes), batch):
+        pictures = to_signal(stills[list(indexes[start : start + batch])], device)
         with torch.autocast(device.type, torch.bfloat16):
-            mean = vae.encode(to_signal(stills[start : start + batch], device)).latent_dist.mean
+            mean = vae.encode(pictures).latent_dist.mean
         parts.append(mean.float().cpu())
     return torch.cat(parts)

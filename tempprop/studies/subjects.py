@@ -5,7 +5,7 @@ from itertools import count, islice
 from typing import Any
 
 from tempprop.mini.classifier import answers_of
-from tempprop.mini.recognize import HELD_OUT
+from tempprop.mini.held_out import HELD_OUT
 from tempprop.mini.stills import captions_at, scene_at
 from tempprop.mini.world import Scene
 from tempprop.spec import ClipSpec

@@ -1,0 +1,89 @@
+"""The loop that trains the parts of the embedded model."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from tempprop.mini.progress import Budget, learning_rate
+from tempprop.mini.training import Effort, Recipe, average_into, load_checkpoint, train_module
+
+INNER = ("0.weight", "1.weight")
+RECIPE = Recipe("line", INNER.__contains__, muon_rate=0.03, adam_rate=0.03, averaging=0.9, warmup=5)
+SECOND = 1 / 60
+
+
+def regression(seen: list[int]):
+    torch.manual_seed(0)
+    line = nn.Sequential(nn.Linear(2, 4), nn.Linear(4, 4), nn.Linear(4, 1))
+
+    def part(inputs):
+        loss = (line(inputs) - (inputs[:, :1] * 3 - 1)).square().mean()
+        return loss, {"loss": loss}
+
+    def batch(count, progress):
+        seen.append(count)
+        inputs = torch.randn(32, 2)
+        return [partial(part, inputs[share::2]) for share in range(2)]
+
+    return line, batch
+
+
+def test_a_training_goes_on_where_it_was_interrupted(tmp_path):
+    steps: list[int] = []
+    line, batch = regression(steps)
+    effort = Effort(minutes=SECOND, device=torch.device("cpu"))
+    train_module(line, RECIPE, batch, tmp_path, effort)
+    first = load_checkpoint(tmp_path / "line.pt")
+    assert first is not None
+    assert first["step"] == len(steps)
+
+    line, batch = regression(steps)
+    effort = Effort(minutes=2 * SECOND, device=torch.device("cpu"))
+    average = train_module(line, RECIPE, batch, tmp_path, effort)
+    second = load_checkpoint(tmp_path / "line.pt")
+    assert steps == list(range(second["step"]))
+    assert second["step"] > first["step"]
+    assert second["curve"][: len(first["curve"])] == first["curve"]
+    assert [point["step"] for point in second["curve"]] == list(range(20, second["step"] + 1, 20))
+    assert second["curve"][-1]["loss"] < 0.01 * second["curve"][0]["loss"]
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    expected = torch.tensor([[-1.0], [2.0], [-1.0]])
+    torch.testing.assert_close(average(points), expected, atol=0.2, rtol=0)
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+
+
+def test_a_used_budget_trains_no_more(tmp_path):
+    steps: list[int] = []
+    line, batch = regression(steps)
+    effort = Effort(minutes=SECOND, device=torch.device("cpu"))
+    train_module(line, RECIPE, batch, tmp_path, effort)
+    done = len(steps)
+    line, batch = regression(steps)
+    average = train_module(line, RECIPE, batch, tmp_path, effort)
+    assert len(steps) == done
+    saved = load_checkpoint(tmp_path / "line.pt")
+    assert torch.equal(average[0].weight, saved["average"]["0.weight"])
+
+
+def test_the_learning_rate_rises_and_falls_to_nothing():
+    assert learning_rate(2.0, 0, 0.0, warmup=10) == pytest.approx(0.2)
+    assert learning_rate(2.0, 50, 0.2, warmup=10) == 2.0
+    assert learning_rate(2.0, 50, 0.65, warmup=10) == pytest.approx(1.0)
+    assert learning_rate(2.0, 50, 1.0, warmup=10) == 0.0
+
+
+def test_a_budget_counts_what_was_spent_before():
+    assert Budget(minutes=1, spent=30).progress == pytest.approx(0.5, abs=0.05)
+    assert Budget(minutes=1, spent=90).progress == 1.0
+
+
+def test_an_average_forgets_the_first_weights():
+    first, model = nn.Linear(1, 1), nn.Linear(1, 1)
+    with torch.no_grad():
+        first.weight.fill_(100.0)
+        model.weight.fill_(1.0)
+    for step in range(100):
+        average_into(first, model, step, decay=0.9)
+    assert float(first.weight.detach()) == pytest.approx(1.0, abs=1e-2)
