@@ -3,16 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated
+from dataclasses import dataclass, replace
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    TypeAdapter,
-)
+from pydantic import BaseModel, Field, TypeAdapter
 
 from tempprop.errors import InputError
 
@@ -25,35 +18,20 @@ SHARED_BY = 2
 """A tag stays when at least so many animations have it."""
 
 
-def _tags(text: object) -> object:
-    if not isinstance(text, str):
-        return text
-    return tuple(tag.strip() for tag in text.lower().split(",") if tag.strip())
-
-
-def _plain(text: object) -> object:
-    """Put a name in lower case without colons: `family: man, boy` to `family with man and boy`."""
-    if not isinstance(text, str):
-        return text
-    who, colon, what = text.lower().replace("’", "'").partition(": ")
-    return f"{who} with {what.replace(', ', ' and ')}" if colon else who
-
-
-class Annotation(BaseModel):
+@dataclass(frozen=True)
+class Annotation:
     """What one emoji is called.
 
     Attributes:
         code: Its code points in lower-case hexadecimal, joined by hyphens.
-        name: In lower case, such as `grinning face`.
+        name: In lower case, see `plain_name`, such as `grinning face`.
         tags: Words for it, in lower case.
         group: Of Unicode, such as `smileys-emotion`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-    code: Annotated[str, StringConstraints(to_lower=True, min_length=1), Field(alias="hexcode")]
-    name: Annotated[str, Field(alias="annotation", min_length=1), BeforeValidator(_plain)]
-    tags: Annotated[tuple[str, ...], BeforeValidator(_tags)]
+    code: str
+    name: str
+    tags: tuple[str, ...]
     group: str
 
     @property
@@ -63,7 +41,37 @@ class Annotation(BaseModel):
         return " ".join(word for word in words if word not in PERSON_WORDS) or self.name
 
 
-TABLE = TypeAdapter(tuple[Annotation, ...])
+class Row(BaseModel):
+    """One emoji in openmoji's table; what else the table says of it is not used."""
+
+    hexcode: str = Field(min_length=1)
+    annotation: str = Field(min_length=1)
+    tags: str
+    group: str
+
+
+TABLE = TypeAdapter(tuple[Row, ...])
+
+
+def plain_name(name: str) -> str:
+    """Say a name in lower case, without colons and periods.
+
+    `man: red hair` becomes `red hair man`, and `family: man, boy` `family with man and boy`.
+    """
+    who, colon, what = name.lower().replace("’", "'").replace(".", "").partition(": ")
+    if colon and who in PERSON_WORDS:
+        return f"{what} {who}"
+    return f"{who} with {what.replace(', ', ' and ')}" if colon else who
+
+
+def _annotation(row: Row) -> Annotation:
+    tags = (tag.strip() for tag in row.tags.lower().split(","))
+    return Annotation(
+        code=row.hexcode.lower(),
+        name=plain_name(row.annotation),
+        tags=tuple(tag for tag in tags if tag),
+        group=row.group,
+    )
 
 
 def read_annotations(text: bytes, source: str) -> dict[str, Annotation]:
@@ -86,7 +94,7 @@ def read_annotations(text: bytes, source: str) -> dict[str, Annotation]:
         raise InputError(
             f"{source} is not a table of emoji: {reason}. Fetch the package again"
         ) from error
-    return {row.code: row for row in rows}
+    return {annotation.code: annotation for annotation in map(_annotation, rows)}
 
 
 def annotation_of(code: str, table: Mapping[str, Annotation]) -> Annotation:
@@ -116,6 +124,6 @@ def with_shared_tags(annotations: Iterable[Annotation]) -> list[Annotation]:
     rows = list(annotations)
     counts = Counter(tag for row in rows for tag in row.tags)
     return [
-        row.model_copy(update={"tags": tuple(t for t in row.tags if counts[t] >= SHARED_BY)})
+        replace(row, tags=tuple(tag for tag in row.tags if counts[tag] >= SHARED_BY))
         for row in rows
     ]

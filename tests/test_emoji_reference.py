@@ -1,0 +1,72 @@
+"""The real clips as files, and the prompts that ask for the same."""
+
+import json
+
+import numpy as np
+import pytest
+from emoji_packages import UNSEEN, small_archives
+from typer.testing import CliRunner
+
+from tempprop.errors import InputError
+from tempprop.manifest_conversion import convert_manifest
+from tempprop.studies.emoji.dataset import read_split
+from tempprop.studies.emoji.prepare import prepare_data
+from tempprop.studies.emoji.reference import app, real_clips
+from tempprop.studies.lossless import read_frames
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emoji")
+    prepare_data(folder / "work", small_archives(folder))
+    return folder / "work"
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_clips_are_given_apart_by_what_is_learned_from(work):
+    seen, unseen = (list(real_clips(work, unseen=unseen)) for unseen in (False, True))
+    assert [clip.about.code for clip in unseen] == [UNSEEN]
+    assert [*seen, *unseen][0].frames.shape == (16, 128, 128, 3)
+    assert sorted(clip.about.seed for clip in [*seen, *unseen]) == list(range(5))
+
+
+def test_the_files_hold_every_pixel_and_the_prompts_go_with_them(work, tmp_path):
+    result = CliRunner().invoke(app, [str(work), str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    for folder, prompts in (("seen", "prompts.jsonl"), ("unseen", "prompts-unseen.jsonl")):
+        clips = list(real_clips(work, unseen=folder == "unseen"))
+        rows = lines(tmp_path / prompts)
+        assert [row["clip_id"] for row in rows] == [clip.about.clip_id for clip in clips]
+        assert [row["prompt"] for row in rows] == [clip.about.prompt for clip in clips]
+        for row, clip in zip(rows, clips, strict=True):
+            assert row.keys() == {"clip_id", "prompt", "seed"}
+            path = tmp_path / folder / f"{row['clip_id']}.mkv"
+            assert np.array_equal(read_frames(path), clip.frames)
+        assert len(list((tmp_path / folder).iterdir())) == len(clips)
+    assert "4 clips in" in result.output
+
+
+def test_the_prompts_are_rows_of_a_manifest(work, tmp_path):
+    CliRunner().invoke(app, [str(work), str(tmp_path)])
+    convert_manifest(str(tmp_path / "prompts.jsonl"), str(tmp_path / "clips.parquet"))
+    assert (tmp_path / "clips.parquet").exists()
+
+
+def test_the_film_says_how_fast_it_plays(work, tmp_path):
+    import av
+
+    CliRunner().invoke(app, [str(work), str(tmp_path)])
+    with av.open(str(next((tmp_path / "seen").iterdir()))) as container:
+        assert float(container.streams.video[0].average_rate) == read_split(work).fps == 12
+
+
+def test_data_that_is_not_prepared_is_refused(tmp_path):
+    result = CliRunner().invoke(app, [str(tmp_path / "none"), str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "python -m tempprop.studies.emoji.prepare" in result.stderr
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="no prepared data"):
+        real_clips(tmp_path, unseen=False)

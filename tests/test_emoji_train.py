@@ -1,0 +1,86 @@
+"""The recipe: it trains on what was prepared, goes on after an interruption, saves a pipeline."""
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from emoji_packages import small_archives
+from typer.testing import CliRunner
+
+from tempprop.mini.networks import MAX_TOKENS
+from tempprop.mini.recognize import generate
+from tempprop.mini.training import load_checkpoint
+from tempprop.studies.emoji.dataset import read_stills
+from tempprop.studies.emoji.prepare import prepare_data
+from tempprop.studies.emoji.train import app, effort_of, tokenizer_of, tokens_of
+
+SECOND = 1 / 60
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("emoji")
+    prepare_data(folder / "work", small_archives(folder))
+    return folder / "work"
+
+
+def train(work, minutes):
+    options = ["--minutes-vae", str(minutes), "--minutes-denoiser", str(minutes), "--threads", "1"]
+    result = CliRunner().invoke(app, [str(work), *options])
+    assert result.exit_code == 0, result.output
+    return load_checkpoint(work / "training" / "denoiser.pt")
+
+
+def test_every_caption_is_tokens_in_the_order_of_the_stills(work):
+    _, stills = read_stills(work)
+    tokenizer = tokenizer_of(stills)
+    tokens = tokens_of(tokenizer, stills)
+    assert tokens.shape == (len(stills), len(stills[0].captions), MAX_TOKENS)
+    for index, variant in ((0, 0), (5, 3), (len(stills) - 1, 5)):
+        said = tokenizer.decode(tokens[index, variant], skip_special_tokens=True)
+        assert said.replace(" ,", ",") == stills[index].captions[variant]
+
+
+def test_a_gpu_takes_larger_batches_and_one_thread():
+    on_cpu, on_gpu = (effort_of(3, torch.device(name), 2) for name in ("cpu", "cuda"))
+    assert (on_cpu.threads, on_cpu.batch_factor) == (2, 1)
+    assert on_gpu.threads == 1
+    assert on_gpu.batch_factor > 1
+    assert on_cpu.minutes == on_gpu.minutes == 3
+
+
+def test_a_training_makes_a_pipeline_and_is_not_begun_again(work):
+    """One step of each part: what was trained is read from its checkpoints the second time."""
+    first = train(work, SECOND)
+    model = work / "training" / "model"
+    weights = {path: path.read_bytes() for path in model.rglob("*.safetensors")}
+    assert len(weights) == 3
+    assert train(work, SECOND)["step"] == first["step"] >= 1
+    assert {path: path.read_bytes() for path in model.rglob("*.safetensors")} == weights
+
+    prompt = "a winking face emoji on a mint background"
+    pictures = generate([prompt], steps=1, guidance=1, seed=0, model=model)
+    assert pictures.shape == (1, 128, 128, 3)
+    assert pictures.std() > 0
+    tokenizer = StableDiffusionPipeline.from_pretrained(model, local_files_only=True).tokenizer
+    assert tokenizer.tokenize(prompt) == [f"{word}</w>" for word in prompt.split()]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "abacus"], "there is no device 'abacus'"),
+        ([], "no prepared data"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(tmp_path, options, message):
+    result = CliRunner().invoke(app, [str(tmp_path), *options])
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an NVIDIA GPU")
+def test_a_gpu_that_is_not_there_is_missed(tmp_path):
+    result = CliRunner().invoke(app, [str(tmp_path), "--device", "cuda"])
+    assert result.exit_code == 2
+    assert "torch sees no CUDA device" in result.stderr
