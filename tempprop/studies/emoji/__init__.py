@@ -5,6 +5,7 @@ is trained on single frames of them, in random order and never as sequences, and
 same animations are what its videos are compared with:
 
 - ``python -m tempprop.studies.emoji.prepare WORK`` fetches the animations and writes the data,
+- ``python -m tempprop.studies.emoji.resemblance WORK`` measures how well that is held out,
 - ``python -m tempprop.studies.emoji.reference WORK OUT`` writes the real clips and their prompts,
 - ``python -m tempprop.studies.emoji.train WORK`` trains the model.
 

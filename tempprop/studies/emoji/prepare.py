@@ -32,6 +32,10 @@ from tempprop.studies.emoji.plan import Plan, clips_of, plan_of, split_of, still
 
 NAMES_FILE = "data/openmoji.json"
 
+PackagesOption = Annotated[
+    Path | None, typer.Option(help="Folder of archives that were downloaded by hand.")
+]
+
 app = typer.Typer()
 
 
@@ -132,9 +136,7 @@ def summary(split: Split, stills: int) -> str:
 @app.command()
 def prepare(
     work: Annotated[Path, typer.Argument(help="Directory of the data.")],
-    packages: Annotated[
-        Path | None, typer.Option(help="Folder of archives that were downloaded by hand.")
-    ] = None,
+    packages: PackagesOption = None,
 ) -> None:
     """Fetch the animations; write the stills, their captions and the reference clips."""
     with clear_errors():
