@@ -6,7 +6,7 @@ import re
 
 import pytest
 from emoji_packages import NAMES, table
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempprop.errors import InputError
@@ -41,6 +41,7 @@ def named(name, *tags):
     return Annotation("1f600", name, tags, "people-body")
 
 
+@settings(deadline=None)
 @given(annotations, st.sampled_from(list(BACKGROUNDS)), st.integers())
 def test_a_caption_names_the_emoji_and_its_background_in_few_words(annotation, background, seed):
     line = caption(annotation, background, random.Random(seed))

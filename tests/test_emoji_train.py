@@ -11,7 +11,7 @@ from tempprop.mini.recognize import generate
 from tempprop.mini.training import load_checkpoint
 from tempprop.studies.emoji.dataset import read_stills
 from tempprop.studies.emoji.prepare import prepare_data
-from tempprop.studies.emoji.train import app, effort_of, tokenizer_of, tokens_of
+from tempprop.studies.emoji.train import app, belongs_to, effort_of, tokenizer_of, tokens_of
 
 SECOND = 1 / 60
 
@@ -84,3 +84,14 @@ def test_a_gpu_that_is_not_there_is_missed(tmp_path):
     result = CliRunner().invoke(app, [str(tmp_path), "--device", "cuda"])
     assert result.exit_code == 2
     assert "torch sees no CUDA device" in result.stderr
+
+
+def test_checkpoints_of_other_data_are_refused(tmp_path):
+    work = tmp_path / "work"
+    prepare_data(work, small_archives(tmp_path))
+    for _ in range(2):
+        belongs_to(work / "training", work)
+    (work / "captions.json").write_bytes((work / "captions.json").read_bytes() + b"\n")
+    result = CliRunner().invoke(app, [str(work)])
+    assert result.exit_code == 2
+    assert "began with other data" in result.stderr

@@ -5,12 +5,11 @@ then the denoiser with its text encoder, and saves the pipeline in half precisio
 interrupted; the same command goes on. The networks and their trainers are those of
 `tempprop.mini`; only the data differs.
 
-The default times are for a GPU (``--device cuda``), where everything takes about 25 minutes: stills
-are many, and so are their details, so the denoiser has the larger part. Two CPU cores need about a
-hundred times as long for as many steps; ``--minutes-vae 60 --minutes-denoiser 360`` is what gives a
-model there that is to be looked at, in seven hours.
+On a GPU (``--device cuda``) it takes 25 minutes by default, on two CPU cores seven hours for far
+fewer steps; `docs/emoji.md` has the plan.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +28,11 @@ from tempprop.mini.train_vae import train_vae
 from tempprop.mini.training import Effort
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.emoji.dataset import Still, read_stills
+
+GPU_MINUTES = (8.0, 15.0)
+"""For the autoencoder and the denoiser, which has more to learn: hundreds of emoji by name."""
+
+CPU_MINUTES = (60.0, 360.0)
 
 app = typer.Typer()
 
@@ -70,7 +74,6 @@ def train_pipeline(
     Returns:
         The directory of the pipeline.
     """
-    work.mkdir(parents=True, exist_ok=True)
     vae = train_vae(pictures, work, vae_effort)
     latents, mean, std = cached_latents(
         vae, pictures, range(len(pictures)), work, vae_effort.device
@@ -97,24 +100,55 @@ def _device(name: str) -> torch.device:
     return device
 
 
+def belongs_to(training: Path, work: Path) -> None:
+    """Make sure that checkpoints began with the data that is there, or note what they begin with.
+
+    Args:
+        training: Directory of the checkpoints; made if missing.
+        work: Directory of the prepared data.
+
+    Raises:
+        InputError: The data was prepared anew since, and is not the same.
+    """
+    training.mkdir(parents=True, exist_ok=True)
+    note = training / "captions.sha256"
+    digest = hashlib.sha256((work / "captions.json").read_bytes()).hexdigest()
+    if not note.exists():
+        note.write_text(digest)
+    elif note.read_text() != digest:
+        raise InputError(
+            f"the training in {training} began with other data. Remove that directory to begin "
+            "anew, or prepare the data in another one"
+        )
+
+
 @app.command()
 def train(
     work: Annotated[Path, typer.Argument(help="Directory of the prepared data.")],
-    minutes_vae: Annotated[float, typer.Option(help="Minutes for the autoencoder.")] = 8,
-    minutes_denoiser: Annotated[float, typer.Option(help="Minutes for the denoiser.")] = 15,
+    minutes_vae: Annotated[
+        float | None, typer.Option(help="Minutes for the autoencoder; 8 on a GPU, else 60.")
+    ] = None,
+    minutes_denoiser: Annotated[
+        float | None, typer.Option(help="Minutes for the denoiser; 15 on a GPU, else 360.")
+    ] = None,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
-    threads: Annotated[int, typer.Option(help="Processor threads, on a CPU.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")] = 2,
 ) -> None:
     """Train on the prepared stills; the same command goes on after an interruption."""
     # The trainings share each batch among threads, see `tempprop.mini.parallel`.
     torch.set_num_threads(1)
+    training = work / "training"
     with clear_errors():
         place = _device(device)
         pictures, stills = read_stills(work)
-    efforts = (effort_of(minutes, place, threads) for minutes in (minutes_vae, minutes_denoiser))
-    typer.echo(
-        f"the pipeline is in {train_pipeline(pictures, stills, work / 'training', *efforts)}"
+        belongs_to(training, work)
+    usual = CPU_MINUTES if place.type == "cpu" else GPU_MINUTES
+    efforts = (
+        effort_of(usual[part] if minutes is None else minutes, place, threads)
+        for part, minutes in enumerate((minutes_vae, minutes_denoiser))
     )
+    model = train_pipeline(pictures, stills, training, *efforts)
+    typer.echo(f"the pipeline is in {model}")
 
 
 if __name__ == "__main__":
