@@ -8,10 +8,9 @@ from emoji_packages import UNSEEN, small_archives
 from typer.testing import CliRunner
 
 from tempprop.errors import InputError
-from tempprop.manifest_conversion import convert_manifest
-from tempprop.studies.emoji.dataset import read_split
+from tempprop.studies.emoji.dataset import ReferenceClip, read_split
 from tempprop.studies.emoji.prepare import prepare_data
-from tempprop.studies.emoji.reference import app, real_clips
+from tempprop.studies.emoji.reference import app, prompt_lines, real_clips
 from tempprop.studies.lossless import read_frames
 
 
@@ -38,21 +37,27 @@ def test_the_files_hold_every_pixel_and_the_prompts_go_with_them(work, tmp_path)
     assert result.exit_code == 0, result.output
     for folder, prompts in (("seen", "prompts.jsonl"), ("unseen", "prompts-unseen.jsonl")):
         clips = list(real_clips(work, unseen=folder == "unseen"))
-        rows = lines(tmp_path / prompts)
-        assert [row["clip_id"] for row in rows] == [clip.about.clip_id for clip in clips]
-        assert [row["prompt"] for row in rows] == [clip.about.prompt for clip in clips]
-        for row, clip in zip(rows, clips, strict=True):
-            assert row.keys() == {"clip_id", "prompt", "seed"}
-            path = tmp_path / folder / f"{row['clip_id']}.mkv"
-            assert np.array_equal(read_frames(path), clip.frames)
+        rows = {row["clip"]: row for row in lines(tmp_path / prompts)}
+        assert rows.keys() == {clip.about.clip_id for clip in clips}
+        for clip in clips:
+            row = rows[clip.about.clip_id]
+            assert row.keys() == {"clip", "prompt", "seed", "film"}
+            assert (row["prompt"], row["seed"]) == (clip.about.prompt, clip.about.seed)
+            assert np.array_equal(read_frames(tmp_path / row["film"]), clip.frames)
         assert len(list((tmp_path / folder).iterdir())) == len(clips)
     assert "4 clips in" in result.output
 
 
-def test_the_prompts_are_rows_of_a_manifest(work, tmp_path):
-    CliRunner().invoke(app, [str(work), str(tmp_path)])
-    convert_manifest(str(tmp_path / "prompts.jsonl"), str(tmp_path / "clips.parquet"))
-    assert (tmp_path / "clips.parquet").exists()
+def test_any_part_of_the_prompts_is_like_the_rest():
+    """Neighboring code points are alike, such as faces, and must not be neighbors in the file."""
+    clip = ReferenceClip(
+        clip_id="0", code="0", prompt="p", seed=0, background="mint", shown=(), unseen=False
+    )
+    clips = [clip.model_copy(update={"clip_id": f"{n}", "seed": n}) for n in range(200)]
+    seeds = [json.loads(line)["seed"] for line in prompt_lines(clips, "seen").splitlines()]
+    assert sorted(seeds) == list(range(200))
+    assert np.mean(seeds[:100]) == pytest.approx(100, abs=15)
+    assert prompt_lines(clips, "seen") == prompt_lines(clips, "seen")
 
 
 def test_the_film_says_how_fast_it_plays(work, tmp_path):

@@ -4,13 +4,15 @@
 
     OUT/seen/<clip_id>.mkv      clips of animations of which other moments are learned from
     OUT/unseen/<clip_id>.mkv    clips of emoji that nothing is learned from
-    OUT/prompts.jsonl           for each clip of `seen`, in order: clip_id, prompt and seed
+    OUT/prompts.jsonl           a line for each clip of `seen`: clip, prompt, seed and film
     OUT/prompts-unseen.jsonl    the same for `unseen`
 
-The clips are lossless, 16 frames at 12 fps. The lines of the prompts are rows of a manifest too.
+The clips are lossless, 16 frames at 12 fps; `film` is their path from `OUT`. The prompts are in
+random order, so that any part of them is like the rest.
 """
 
 import json
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +61,27 @@ def real_clips(work: Path, *, unseen: bool) -> Iterator[RealClip]:
     )
 
 
-def prompt_lines(clips: Iterable[ReferenceClip]) -> str:
-    """Write what asks for clips as JSON Lines: `clip_id`, `prompt` and `seed`."""
-    rows = ({"clip_id": each.clip_id, "prompt": each.prompt, "seed": each.seed} for each in clips)
-    return "".join(json.dumps(row) + "\n" for row in rows)
+def prompt_lines(clips: Iterable[ReferenceClip], folder: str) -> str:
+    """Write what asks for clips as JSON Lines, in random order.
+
+    Args:
+        clips: What is asked for.
+        folder: Where their files are, from the file of the prompts.
+
+    Returns:
+        Lines of `clip` (its name), `prompt`, `seed` and `film` (its file).
+    """
+    lines = [
+        {
+            "clip": clip.clip_id,
+            "prompt": clip.prompt,
+            "seed": clip.seed,
+            "film": f"{folder}/{clip.clip_id}{SUFFIX}",
+        }
+        for clip in clips
+    ]
+    random.Random("prompts").shuffle(lines)
+    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 def write_clips(clips: Sequence[RealClip], folder: Path, prompts: Path, fps: float) -> None:
@@ -71,13 +90,13 @@ def write_clips(clips: Sequence[RealClip], folder: Path, prompts: Path, fps: flo
     Args:
         clips: What to write.
         folder: Where the files go, named by their `clip_id`; made if missing.
-        prompts: The file of prompts.
+        prompts: The file of prompts, in the directory that holds the folder.
         fps: Frames a second.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for clip in track(clips, f"writing {folder}", console=Console(stderr=True)):
         write_lossless(clip.frames, folder / f"{clip.about.clip_id}{SUFFIX}", fps)
-    prompts.write_text(prompt_lines(clip.about for clip in clips))
+    prompts.write_text(prompt_lines((clip.about for clip in clips), folder.name))
 
 
 @app.command()
