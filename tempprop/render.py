@@ -148,6 +148,7 @@ def render_clips(
     specs: Iterable[ClipSpec],
     *,
     frames_per_batch: int = 16,
+    frames_in_turn: int | None = None,
     encoder: PromptEncoder | None = None,
     states: Mapping[str, ClipState] | None = None,
     picture_digest: PictureDigest | None = None,
@@ -164,6 +165,8 @@ def render_clips(
         specs: Clips that agree in `batch_key`.
         frames_per_batch: Frames that are denoised together. Where memory runs out, it is halved for
             the rest of the clips.
+        frames_in_turn: Most frames of one clip in a batch, so that several clips go on side by
+            side; None for as many as fit.
         encoder: Keeps the prompts' embeddings from one call to the next; None starts afresh.
         states: By clip_id, what clips that were begun elsewhere go on from.
         picture_digest: Gives, by clip_id, the sha256 of the picture's file that a clip has to
@@ -203,7 +206,8 @@ def render_clips(
             )
 
         wanted = min(frames_per_batch, sum(clip.frames_left for clip in clips))
-        work = partial(_denoise, model, encode, clips, picture_digest, on_step)
+        most = frames_in_turn or frames_per_batch
+        work = partial(_denoise, model, encode, clips, picture_digest, on_step, most)
         batch, fitting = halved_when_out_of_memory(work, wanted)
         if fitting < wanted:
             frames_per_batch = fitting
@@ -241,12 +245,14 @@ def _may_share_batches(model: LoadedModel) -> bool:
     return family_of(model.pipeline).prompt_lengths != "apart"
 
 
-def _next_runs(model: LoadedModel, clips: Sequence[_Clip], frames_per_batch: int) -> list[FrameRun]:
-    """Take the next frames of the first clips, as many as fit."""
+def _next_runs(
+    model: LoadedModel, clips: Sequence[_Clip], most: int, frames_per_batch: int
+) -> list[FrameRun]:
+    """Take the next frames of the first clips, at most so many of each, as many as fit."""
     runs: list[FrameRun] = []
     room = frames_per_batch
     for clip in clips if _may_share_batches(model) else clips[:1]:
-        num_frames = min(room, clip.frames_left)
+        num_frames = min(room, clip.frames_left, most)
         if num_frames:
             runs.append(FrameRun(clip.spec, clip.next_frame, num_frames, clip.state))
             room -= num_frames
@@ -259,10 +265,11 @@ def _denoise(
     clips: Sequence[_Clip],
     picture_digest: PictureDigest | None,
     on_step: Callable[[Mapping[str, float]], None] | None,
+    most: int,
     frames_per_batch: int,
 ) -> _Denoised:
     """Run the pipeline over the next batch, up to the latents that it would decode."""
-    runs = _next_runs(model, clips, frames_per_batch)
+    runs = _next_runs(model, clips, most, frames_per_batch)
     spec = runs[0].spec
     layout = latent_layout(model.pipeline, spec.height, spec.width)
     prepared = [prepare(model, encode, layout, run, picture_digest) for run in runs]

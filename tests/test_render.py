@@ -37,6 +37,21 @@ def test_chunked_equals_unchunked(model, frames_per_batch):
     assert largest_difference(whole, chunked) <= ROUNDING
 
 
+def test_clips_that_take_turns_are_the_same_clips(model):
+    """A batch of four holds two frames of each, and each goes on from its own state."""
+    specs = [clip_spec("one", **STRONG), clip_spec("two", seed=12, num_frames=3, **STRONG)]
+    chunks = list(render_clips(model, specs, frames_per_batch=4, frames_in_turn=2))
+    assert [(chunk.clip_id, chunk.first_frame) for chunk in chunks] == [
+        *[("one", 0), ("two", 0)],
+        *[("one", 2), ("two", 2)],
+        ("one", 4),
+    ]
+    for spec in specs:
+        (alone,) = render(model, spec).values()
+        turns = np.concatenate([c.frames for c in chunks if c.clip_id == spec.clip_id])
+        assert largest_difference(turns, alone) <= ROUNDING
+
+
 MOVING = {**STRONG, "motion": Motion(zoom=1.05, translation_x="0:(0), 3:(6)", angle=3)}
 
 

@@ -134,10 +134,14 @@ def test_every_row_of_the_sweep_is_one_change():
 
 
 def test_the_long_clips_begin_with_the_defaults_and_every_row_differs():
-    settings = [variant.settings for variant in drift.VARIANTS]
+    *propagated, feedback = drift.VARIANTS
+    settings = [variant.settings for variant in propagated]
     assert settings[0] == {}
     dumps = [ClipSettings(**each).model_dump_json() for each in settings]
     assert len(set(dumps)) == len(dumps)
+    assert feedback.settings == {}
+    assert feedback.value == feedback.feedback.model_dump()
+    assert all(variant.feedback is None for variant in propagated)
 
 
 def row(setting="", value=None, **figures):
@@ -275,15 +279,22 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
 
 
 def test_long_clips_are_measured_frame_by_frame(tmp_path):
-    run(drift.app, tmp_path)
+    # Feedback leaves out two thirds of the steps.
+    run(drift.app, tmp_path, "--steps", "3")
     study = read_study(drift_file(tmp_path))
     assert len(study.rows) == len(drift.VARIANTS)
     for each in study.rows:
         (clip,) = each.clips
         assert clip.keys() == CURVES.keys()
         assert {len(curve) for curve in clip.values()} == {2}
-    assert "## Long clips" in (tmp_path / "defaults.md").read_text()
-    assert (tmp_path / "drift.png").exists()
+    page = (tmp_path / "defaults.md").read_text()
+    assert "## Long clips" in page
+    for plot in ("drift.png", "feedback.png"):
+        assert f"({plot})" in page
+        with Image.open(tmp_path / plot) as picture:
+            assert picture.format == "PNG"
+    defaults, *_, feedback = study.rows
+    assert feedback.clips != defaults.clips
 
 
 def test_the_sheet_of_modes_is_drawn(tmp_path):

@@ -6,5 +6,8 @@ Each is a command that renders, measures and writes what it found into `docs/`:
 - ``python -m tempprop.studies.drift`` follows long clips,
 - ``python -m tempprop.studies.modes`` draws a picture of what the settings do.
 
+``python -m tempprop.studies.render_methods`` renders what ours is compared with: the same prompts
+by every method.
+
 They need OpenCV and Matplotlib, which come with ``pip install tempprop[studies]``.
 """

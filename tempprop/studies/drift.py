@@ -1,7 +1,7 @@
 """Follows long clips under several settings: do color, contrast and detail last?
 
-``python -m tempprop.studies.drift`` writes `docs/measurements/drift.json`, `docs/drift.png` and its
-section of `docs/defaults.md`. Interrupted, it goes on where it was.
+``python -m tempprop.studies.drift`` writes `docs/measurements/drift.json`, `docs/drift.png`,
+`docs/feedback.png` and its section of `docs/defaults.md`. Interrupted, it goes on where it was.
 """
 
 from pathlib import Path
@@ -13,6 +13,8 @@ import typer
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
+from tempprop.studies.drift_page import CURVES
+from tempprop.studies.feedback import FeedbackSettings
 from tempprop.studies.measuring import DEFAULTS, Variant, measure_study
 from tempprop.studies.metrics import (
     color_distance,
@@ -25,8 +27,8 @@ from tempprop.studies.metrics import (
     sharpness,
 )
 from tempprop.studies.page import write_page
-from tempprop.studies.plots import plot_drift
-from tempprop.studies.results import Curve, drift_file
+from tempprop.studies.plots import plot_drift, plot_feedback
+from tempprop.studies.results import FEEDBACK, Curve, drift_file
 from tempprop.studies.subjects import Subject, subjects
 
 DIGITS = 4
@@ -49,11 +51,16 @@ CHANGES: dict[str, dict[str, Any]] = {
     "uncoupled": UNCOUPLED,
 }
 
+DEFORUM = FeedbackSettings()
+
 VARIANTS = (
     DEFAULTS,
     *(Variant(name, settings, settings) for name, settings in CHANGES.items()),
+    Variant(FEEDBACK, DEFORUM.model_dump(), {}, DEFORUM),
 )
-"""The defaults, what they do without their brakes, what provokes blur and freezing, a control."""
+"""The defaults, what they do without their brakes, what provokes blur and freezing, a control, and
+what others do.
+"""
 
 app = typer.Typer()
 
@@ -99,7 +106,8 @@ def drift(
         num_frames=frames,
         num_inference_steps=steps,
     )
-    plot_drift(study, out / "drift.png")
+    plot_drift(study.rows, CURVES, out / "drift.png")
+    plot_feedback(study, out / "feedback.png")
     write_page(out)
 
 

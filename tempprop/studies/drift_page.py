@@ -4,7 +4,7 @@ import numpy as np
 
 from tempprop.studies.markdown import table
 from tempprop.studies.metrics import Series
-from tempprop.studies.results import Row, Study
+from tempprop.studies.results import FEEDBACK, Row, Study
 
 WINDOW = 16
 """Frames over which the table averages."""
@@ -36,6 +36,13 @@ one before. **recognized** is the share of frames that show what was prompted. W
 goes within a row is the clip's own life; what goes on in one direction from window to window
 adds up. The uncoupled row shows how much such figures differ between pictures that have
 nothing in common but the prompt."""
+
+
+FEEDBACK_PLOT = """\
+Frames that are made of the picture before them hand its faults on. The defaults beside
+image-to-image feedback, with the settings of Deforum:
+
+![The defaults and image-to-image feedback](feedback.png)"""
 
 
 def windows(num_frames: int) -> list[slice]:
@@ -80,6 +87,7 @@ def drift_section(study: Study) -> str:
             [cells for row in study.rows for cells in _row_cells(row, study.num_frames)],
         ),
         "![The same along the clips](drift.png)",
+        *(FEEDBACK_PLOT for row in study.rows if row.setting == FEEDBACK),
         "\n".join(_meaning(row) for row in study.rows if isinstance(row.value, dict)),
         "The prompts: " + "; ".join(f"“{prompt}”" for prompt in study.prompts) + ".",
     )

@@ -19,13 +19,18 @@ Report = Callable[[float], None]
 
 
 def rendered(
-    model: LoadedModel, encoder: PromptEncoder, specs: Sequence[ClipSpec], report: Report
+    model: LoadedModel,
+    encoder: PromptEncoder,
+    specs: Sequence[ClipSpec],
+    report: Report,
+    frames_per_batch: int = 16,
 ) -> list[Frames]:
     """Render clips that agree in size, steps and guidance; returns all frames of each, in order."""
     clips: dict[str, list[Frames]] = {spec.clip_id: [] for spec in specs}
     total = sum(spec.num_frames for spec in specs)
     done = 0
-    for chunk in render_clips(model, specs, encoder=encoder):
+    rendering = render_clips(model, specs, encoder=encoder, frames_per_batch=frames_per_batch)
+    for chunk in rendering:
         clips[chunk.clip_id].append(chunk.frames)
         done += len(chunk.frames)
         report(done / total)

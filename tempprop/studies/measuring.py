@@ -16,6 +16,7 @@ from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSpec, RenderConfig, clip_key
+from tempprop.studies.feedback import FeedbackSettings, fed_back
 from tempprop.studies.films import Report, drawn_film, rendered
 from tempprop.studies.metrics import METRICS_VERSION
 from tempprop.studies.results import DRAWN_FILMS, Curve, Row, Study, read_study, write_study
@@ -30,11 +31,14 @@ class Variant:
         setting: What differs, by its name or in words; empty for the defaults themselves.
         value: What it is instead; where words name several settings, all of them by their names.
         settings: The fields of `ClipSpec` to set; None for films that the world draws.
+        feedback: Of clips that are not propagated, but made by image-to-image feedback; None for
+            all others.
     """
 
     setting: str
     value: JsonValue
     settings: Mapping[str, Any] | None
+    feedback: FeedbackSettings | None = None
 
 
 DEFAULTS = Variant("", None, {})
@@ -67,6 +71,8 @@ def _job(
     specs = tuple(clip_of(subject, str(number), **settings) for number, subject in enumerate(cast))
     keys = [clip_key(spec, RenderConfig(), model.identity) for spec in specs]
     named = f"{METRICS_VERSION} {variant.settings is None} {keys}"
+    if variant.feedback is not None:
+        named += variant.feedback.model_dump_json()
     return Job(variant, specs, hashlib.sha256(named.encode()).hexdigest())
 
 
@@ -134,10 +140,7 @@ def _measure(
     report: Report,
 ) -> Row:
     started = time.perf_counter()
-    if job.variant.settings is None:
-        clips = [drawn_film(subject, job.specs[0].num_frames) for subject in cast]
-    else:
-        clips = rendered(model, encoder, job.specs, report)
+    clips = _clips(model, encoder, job, cast, report)
     measured = tuple(
         dict(figures(clip, subject)) for clip, subject in zip(clips, cast, strict=True)
     )
@@ -148,6 +151,17 @@ def _measure(
         seconds=round(time.perf_counter() - started, 1),
         clips=measured,
     )
+
+
+def _clips(
+    model: LoadedModel, encoder: PromptEncoder, job: Job, cast: Sequence[Subject], report: Report
+) -> list[Frames]:
+    variant = job.variant
+    if variant.settings is None:
+        return [drawn_film(subject, job.specs[0].num_frames) for subject in cast]
+    if variant.feedback is not None:
+        return fed_back(model, encoder, job.specs, variant.feedback, report)
+    return rendered(model, encoder, job.specs, report)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Plots of the studies, as PNG."""
 
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tempprop.spec import ClipSettings
 from tempprop.studies.comparison import FIGURES, Figure, values
 from tempprop.studies.drift_page import CURVES, WINDOW, mean_curve
 from tempprop.studies.metrics import Series
-from tempprop.studies.results import DRAWN_FILMS, Row, Study
+from tempprop.studies.results import DRAWN_FILMS, FEEDBACK, Row, Study
 
 COLUMNS = 5
 PANEL = (3.0, 2.7)
@@ -31,7 +32,11 @@ MORE_COLORS = (
     "#d0559a",
     "#5b6472",
     "#1c1f26",
+    "#4d9de0",
 )
+
+KEPT = ("color_distance", "sharpness", "recognized", "likeness")
+"""Color, detail, content and identity: what is lost where frames are made of one another."""
 
 CONSISTENCY, MOTION = FIGURES[0], FIGURES[1]
 
@@ -91,16 +96,17 @@ def _means(rows: list[Row], figure: Figure) -> list[float]:
     return [float(values(row, figure).mean()) for row in rows]
 
 
-def plot_drift(study: Study, path: Path) -> None:
-    """Draw every figure along the clip, a line for each row, smoothed over `WINDOW` frames.
+def plot_drift(rows: Sequence[Row], curves: Mapping[str, tuple[str, str]], path: Path) -> None:
+    """Draw figures along the clip, a line for each row, smoothed over `WINDOW` frames.
 
     Args:
-        study: The rows, the defaults first.
+        rows: The defaults first.
+        curves: Heading and format of each figure, by its name.
         path: The PNG to write.
     """
-    plot, axes = _panels(len(CURVES) + 1)
-    for axis, (name, (heading, form)) in zip(axes, CURVES.items(), strict=False):
-        for number, row in enumerate(study.rows):
+    plot, axes = _panels(len(curves) + 1)
+    for axis, (name, (heading, form)) in zip(axes, curves.items(), strict=False):
+        for number, row in enumerate(rows):
             color = STRONG if number == 0 else MORE_COLORS[(number - 1) % len(MORE_COLORS)]
             frames, smooth = _smoothed(mean_curve(row, name))
             axis.plot(
@@ -118,6 +124,17 @@ def plot_drift(study: Study, path: Path) -> None:
     axes[-1].axis("off")
     axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", frameon=False)
     plot.savefig(path, dpi=DPI)
+
+
+def plot_feedback(study: Study, path: Path) -> None:
+    """Draw the defaults beside image-to-image feedback: what each keeps of frame 0.
+
+    Args:
+        study: The rows, the defaults first.
+        path: The PNG to write.
+    """
+    rows = [row for number, row in enumerate(study.rows) if number == 0 or row.setting == FEEDBACK]
+    plot_drift(rows, {name: CURVES[name] for name in KEPT}, path)
 
 
 def _smoothed(curve: Series) -> tuple[Series, Series]:

@@ -9,6 +9,9 @@ from tempprop.spec import Frozen
 DRAWN_FILMS = "drawn films"
 """Name of the row of films that the world draws itself, for comparison."""
 
+FEEDBACK = "image-to-image feedback"
+"""Name of the row of clips each of whose frames is made of the picture before it."""
+
 Curve = tuple[float, ...]
 """One value a frame."""
 
