@@ -8,7 +8,7 @@ import pytest
 
 from tempprop.errors import InputError
 from tempprop.mini import unknown_words
-from tempprop.mini.recognize import HELD_OUT
+from tempprop.mini.held_out import HELD_OUT
 from tempprop.mini.stills import scene_at
 from tempprop.mini.world import draw
 from tempprop.spec import ClipSettings

@@ -18,8 +18,8 @@ from PIL import Image, ImageOps
 from pydantic import Field, ValidationError
 
 from tempprop.errors import InputError
+from tempprop.mini.held_out import HELD_OUT
 from tempprop.mini.motions import motion_at
-from tempprop.mini.recognize import HELD_OUT
 from tempprop.mini.stills import captions_at, scene_at
 from tempprop.mini.world import draw_video
 from tempprop.render import Frames
