@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tempprop.studies.emoji.prepare import Archives
+from tempprop.studies.emoji.packages import Archives
 
 LONG = (42,) * 72
 """Three seconds, as most of the real animations last."""

@@ -8,10 +8,12 @@ from emoji_packages import UNSEEN, small_archives
 from typer.testing import CliRunner
 
 from tempprop.errors import InputError
+from tempprop.spec import ClipSettings
 from tempprop.studies.emoji.dataset import ReferenceClip, read_split
 from tempprop.studies.emoji.prepare import prepare_data
 from tempprop.studies.emoji.reference import app, prompt_lines, real_clips
 from tempprop.studies.lossless import read_frames
+from tempprop.studies.takes import cast_from_file
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,17 @@ def test_any_part_of_the_prompts_is_like_the_rest():
     assert sorted(seeds) == list(range(200))
     assert np.mean(seeds[:100]) == pytest.approx(100, abs=15)
     assert prompt_lines(clips, "seen") == prompt_lines(clips, "seen")
+
+
+def test_methods_are_asked_for_the_same_and_find_the_real_films(work, tmp_path):
+    CliRunner().invoke(app, [str(work), str(tmp_path)])
+    clips = {clip.about.clip_id: clip for clip in real_clips(work, unseen=False)}
+    cast = cast_from_file(tmp_path / "prompts.jsonl", 2)
+    assert {take.name for take in (*cast.takes, *cast.others)} == clips.keys()
+    for take in cast.takes:
+        film = take.film(ClipSettings(num_frames=16, width=128, height=128))
+        assert np.array_equal(film, clips[take.name].frames)
+        assert take.prompt == clips[take.name].about.prompt
 
 
 def test_the_film_says_how_fast_it_plays(work, tmp_path):

@@ -151,6 +151,38 @@ def _pack(package: Package, folder: Path) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Archives:
+    """The packages as files.
+
+    Attributes:
+        animations: Those with the WebP files.
+        names: The one with openmoji's table.
+    """
+
+    animations: Sequence[Path]
+    names: Path
+
+
+def archives_of(work: Path, packages: Path | None) -> Archives:
+    """Fetch the pinned packages, or find them in a folder.
+
+    Args:
+        work: Directory of the data; what is fetched goes into its `packages`.
+        packages: Folder of archives that were downloaded by hand; None to fetch them.
+
+    Raises:
+        InputError: A package cannot be fetched, is not there, or is not what was pinned.
+    """
+
+    def archive(package: Package) -> Path:
+        if packages is not None:
+            return verified(package, packages)
+        return fetched(package, work / "packages")
+
+    return Archives([archive(package) for package in ANIMATIONS], archive(NAMES))
+
+
 def files_in(archives: Sequence[Path], suffix: str) -> Iterator[tuple[str, bytes]]:
     """Read the files of packages, in the order in which they were packed.
 

