@@ -113,6 +113,13 @@ class TestLoading:
         with pytest.raises(JudgeError, match="is not the file of 'i3d': judge, source, license"):
             load_judge("i3d", tmp_path)
 
+    def test_the_weights_of_another_architecture_are_refused(self, tmp_path):
+        weights = LPIPS().state_dict()
+        del weights["heads.4"]
+        save_file(weights, judge_path("lpips", tmp_path), description("lpips", weights))
+        with pytest.raises(JudgeError, match="was made by another version of tempprop"):
+            load_judge("lpips", tmp_path)
+
     def test_weights_without_a_source_are_refused(self, tmp_path):
         save_file(LPIPS().state_dict(), judge_path("lpips", tmp_path))
         with pytest.raises(JudgeError, match="judge, source, license, sha256 differ"):
