@@ -31,7 +31,7 @@ from tempprop.evaluation.judges import (
 )
 from tempprop.evaluation.packages import download_packages
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 CONVERSIONS: dict[JudgeName, Callable[[Path], Weights]] = {
     "i3d": convert_i3d,
@@ -102,7 +102,11 @@ def prepare_judges(directory: Path, packages: Path | None = None) -> list[Path]:
 @app.command()
 def main(
     directory: Annotated[
-        Path | None, typer.Argument(help="Where to put the weights [default: $TEMPPROP_JUDGES].")
+        Path | None,
+        typer.Argument(
+            help="Where the weights go; by default $TEMPPROP_JUDGES, else the user's cache.",
+            show_default=False,
+        ),
     ] = None,
     packages: Annotated[
         Path | None, typer.Option(help="Folder of packages that are already downloaded.")
