@@ -6,6 +6,8 @@
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
+    │   ├── JudgeError        a judge network that cannot be made ready or used
+    │   │   └── JudgeMissingError
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -103,6 +105,14 @@ class PictureError(InputError):
 
     def __str__(self) -> str:
         return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
+
+
+class JudgeError(InputError):
+    """A network that judges clips cannot be made ready, or its weights are not what they were."""
+
+
+class JudgeMissingError(JudgeError):
+    """The weights of a network that judges clips are not on this machine."""
 
 
 class StoreInputError(InputError):
