@@ -7,7 +7,7 @@ and then the denoiser with its text encoder, and saves the pipeline in half prec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -25,13 +25,15 @@ from tempprop.mini.networks import MAX_TOKENS, build_tokenizer, save_pipeline
 from tempprop.mini.stills import cached_stills, captions_at
 from tempprop.mini.train_denoiser import TrainingSet, encode_captions, train_denoiser
 from tempprop.mini.train_vae import encode_stills, train_vae
-from tempprop.mini.training import Effort, load_checkpoint, save_checkpoint
+from tempprop.mini.training import Effort, effort_of, load_checkpoint, save_checkpoint
 
 STILLS = 40_000
 """Stills to draw. The autoencoder learns from all, the denoiser from those of seen pairs."""
 
-GPU_BATCH_FACTOR = 8
-"""How many times larger the batches are on a GPU, which small ones leave idle."""
+GPU_MINUTES = (8.0, 15.0)
+"""For the autoencoder and for the denoiser, by default; with the drawing, 25 minutes in all."""
+
+CPU_MINUTES = (42.0, 240.0)
 
 
 def cached_latents(
@@ -75,21 +77,24 @@ def cached_tokenizer(directory: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(directory)
 
 
-def cached_tokens(tokenizer: CLIPTokenizer, indexes: Sequence[int], work: Path) -> Tensor:
-    """Caption and tokenize stills, or read the tokens from ``tokens.pt``.
+def cached_tokens(tokenizer: CLIPTokenizer, captions: Iterable[str], work: Path) -> Tensor:
+    """Tokenize captions, or read the tokens from ``tokens.pt``.
+
+    Args:
+        tokenizer: The tokenizer.
+        captions: Not looked at where the file is there.
+        work: Directory of the cache.
 
     Returns:
-        Token ids, shape (len(indexes), captions, 32).
+        Token ids, shape (captions, 32).
     """
     path = work / "tokens.pt"
     state = load_checkpoint(path)
     if state is None:
-        captions = [line for index in indexes for line in captions_at(index, TRAINING)]
-        tokens = encode_captions(tokenizer, captions).view(len(indexes), -1, MAX_TOKENS)
-        state = {"tokens": tokens}
+        state = {"tokens": encode_captions(tokenizer, list(captions))}
         save_checkpoint(path, state)
-    known: Tensor = state["tokens"]
-    return known
+    tokens: Tensor = state["tokens"]
+    return tokens
 
 
 def normalize_latents(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
@@ -116,38 +121,75 @@ def normalize_latents(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     vae.register_to_config(scaling_factor=1.0)
 
 
+def train_pipeline(
+    pictures: NDArray[np.uint8],
+    indexes: Sequence[int],
+    tokenizer: CLIPTokenizer,
+    captions: Iterable[str],
+    work: Path,
+    output: Path,
+    efforts: tuple[Effort, Effort],
+) -> None:
+    """Train all parts on captioned pictures, or go on where a run was interrupted, and save them.
+
+    Args:
+        pictures: What the autoencoder learns from, shape (n, 128, 128, 3), 0 to 255.
+        indexes: Which of them the denoiser learns from.
+        tokenizer: Reads the captions.
+        captions: Of the pictures of those indexes, in order, equally many of each.
+        work: Directory of the checkpoints.
+        output: Directory of the pipeline.
+        efforts: For the autoencoder and for the denoiser.
+    """
+    vae = train_vae(pictures, work, efforts[0])
+    latents, mean, std = cached_latents(vae, pictures, indexes, work, efforts[0].device)
+    normalize_latents(vae, mean, std)
+    data = TrainingSet(
+        latents=(latents - mean[:, None, None]) / std[:, None, None],
+        tokens=cached_tokens(tokenizer, captions, work).view(len(indexes), -1, MAX_TOKENS),
+        no_tokens=encode_captions(tokenizer, [""])[0],
+    )
+    denoiser = train_denoiser(data, tokenizer, work, efforts[1])
+    save_pipeline(output, vae, denoiser.text_encoder, tokenizer, denoiser.unet)
+
+
+def efforts_of(
+    minutes_vae: float | None, minutes_denoiser: float | None, device: torch.device, threads: int
+) -> tuple[Effort, Effort]:
+    """Say what each part may use, by default what suits the device."""
+    usual = CPU_MINUTES if device.type == "cpu" else GPU_MINUTES
+    return (
+        effort_of(usual[0] if minutes_vae is None else minutes_vae, device, threads),
+        effort_of(usual[1] if minutes_denoiser is None else minutes_denoiser, device, threads),
+    )
+
+
 def train(
     output: Annotated[Path, typer.Option(help="Where to save the pipeline.")] = MINI_PATH,
     work: Annotated[Path, typer.Option(help="Stills and checkpoints.")] = Path("build/mini"),
-    minutes_vae: Annotated[float, typer.Option(help="Minutes for the autoencoder.")] = 42,
-    minutes_denoiser: Annotated[float, typer.Option(help="Minutes for the denoiser.")] = 90,
+    minutes_vae: Annotated[
+        float | None, typer.Option(help="Minutes for the autoencoder; 42 on a CPU, else 8.")
+    ] = None,
+    minutes_denoiser: Annotated[
+        float | None, typer.Option(help="Minutes for the denoiser; 240 on a CPU, else 15.")
+    ] = None,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
-    threads: Annotated[int, typer.Option(help="Processor threads.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")] = 2,
 ) -> None:
     """Train the embedded model; the same command goes on after an interruption."""
     # The trainings share each batch among threads, see `tempprop.mini.parallel`.
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    place = torch.device(device)
-    on_gpu = place.type == "cuda"
-
-    def effort(minutes: float) -> Effort:
-        factor = GPU_BATCH_FACTOR if on_gpu else 1
-        return Effort(minutes, place, threads=1 if on_gpu else threads, batch_factor=factor)
-
-    stills = cached_stills(work / "stills.npy", STILLS, workers=threads)
     indexes = training_indexes(STILLS)
-    tokenizer = cached_tokenizer(work / "tokenizer")
-    vae = train_vae(stills, work, effort(minutes_vae))
-    latents, mean, std = cached_latents(vae, stills, indexes, work, place)
-    normalize_latents(vae, mean, std)
-    data = TrainingSet(
-        latents=(latents - mean[:, None, None]) / std[:, None, None],
-        tokens=cached_tokens(tokenizer, indexes, work),
-        no_tokens=encode_captions(tokenizer, [""])[0],
+    train_pipeline(
+        cached_stills(work / "stills.npy", STILLS, workers=threads),
+        indexes,
+        cached_tokenizer(work / "tokenizer"),
+        (line for index in indexes for line in captions_at(index, TRAINING)),
+        work,
+        output,
+        efforts_of(minutes_vae, minutes_denoiser, torch.device(device), threads),
     )
-    denoiser = train_denoiser(data, tokenizer, work, effort(minutes_denoiser))
-    save_pipeline(output, vae, denoiser.text_encoder, tokenizer, denoiser.unet)
 
 
 if __name__ == "__main__":

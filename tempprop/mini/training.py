@@ -59,6 +59,17 @@ class Effort:
     batch_factor: int = 1
 
 
+GPU_BATCH_FACTOR = 8
+"""How many times larger the batches are on a GPU, which small ones leave idle."""
+
+
+def effort_of(minutes: float, device: torch.device, threads: int) -> Effort:
+    """Say what a training may use: large batches and one thread on a GPU, shared ones on a CPU."""
+    if device.type == "cpu":
+        return Effort(minutes, device, threads)
+    return Effort(minutes, device, threads=1, batch_factor=GPU_BATCH_FACTOR)
+
+
 def train_module(
     module: Module, recipe: Recipe, batch: Batch, work: Path, effort: Effort
 ) -> Module:
