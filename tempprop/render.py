@@ -181,7 +181,7 @@ def render_clips(
 
     Raises:
         ValueError: The clips cannot share a batch, two have the same clip_id, a state is that of
-            another clip, or `frames_per_batch` is no number from 1.
+            another clip, or `frames_per_batch` or `frames_in_turn` is no number from 1.
         ModelError: The model cannot render this size, or lead away from a negative prompt.
         PictureError: A picture that a clip starts from cannot be used, or is another one.
         NonFiniteLatentsError: A latent became NaN or infinite.
@@ -191,6 +191,8 @@ def render_clips(
     known = states or {}
     clips = [_Clip(spec, known.get(spec.clip_id)) for spec in specs]
     _check_call(clips, known, frames_per_batch)
+    if frames_in_turn is not None and frames_in_turn < 1:
+        raise ValueError(f"frames_in_turn is {frames_in_turn}: give a whole number from 1, or None")
     encode = encoder or prompt_encoder(model)
 
     def fill() -> None:

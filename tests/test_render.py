@@ -52,6 +52,11 @@ def test_clips_that_take_turns_are_the_same_clips(model):
         assert largest_difference(turns, alone) <= ROUNDING
 
 
+def test_turns_of_no_frames_are_refused(model):
+    with pytest.raises(ValueError, match="frames_in_turn is 0"):
+        list(render_clips(model, [clip_spec()], frames_in_turn=0))
+
+
 MOVING = {**STRONG, "motion": Motion(zoom=1.05, translation_x="0:(0), 3:(6)", angle=3)}
 
 

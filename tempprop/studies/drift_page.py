@@ -39,8 +39,8 @@ nothing in common but the prompt."""
 
 
 FEEDBACK_PLOT = """\
-Frames that are made of the picture before them hand its faults on. The defaults beside
-image-to-image feedback, with the settings of Deforum:
+The defaults beside image-to-image feedback, each frame of which is made of the picture before it,
+as in Deforum and with its settings:
 
 ![The defaults and image-to-image feedback](feedback.png)"""
 

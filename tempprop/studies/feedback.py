@@ -84,25 +84,23 @@ def fed_back(
     num_frames = specs[0].num_frames
     alone = [spec.model_copy(update={"num_frames": 1}) for spec in specs]
     pictures = [frames[0] for frames in rendered(model, encode, alone, lambda share: None)]
-    clips, colors = [[picture] for picture in pictures], list[Frames]()
+    clips: list[list[Frames]] = [[picture] for picture in pictures]
+    colors: Sequence[Frames | None] = [None] * len(specs)
     for frame in range(1, num_frames):
         report(frame / num_frames)
         pictures = [
             warp(picture, _camera_map(spec, frame))
             for picture, spec in zip(pictures, specs, strict=True)
         ]
+        starts = [
+            prepared(*each, settings, frame) for each in zip(pictures, specs, colors, strict=True)
+        ]
         # Deforum remembers the colors of the first picture once it has been warped.
-        colors = colors or pictures
-        if settings.match_colors and frame > 1:
-            pictures = [match_lab(*pair) for pair in zip(pictures, colors, strict=True)]
-        pictures = [sharpen(picture, settings.sharpening) for picture in pictures]
-        grained = torch.stack(
-            [
-                grain(picture, settings.noise, spec.seed, frame)
-                for picture, spec in zip(pictures, specs, strict=True)
-            ]
+        colors = pictures if frame == 1 else colors
+        redone = redrawn(
+            model, pipeline, encode, specs, torch.stack(starts), frame, settings.strength
         )
-        pictures = list(redrawn(model, pipeline, encode, specs, grained, frame, settings.strength))
+        pictures = list(redone)
         for clip, picture in zip(clips, pictures, strict=True):
             clip.append(picture)
     return [np.stack(clip) for clip in clips]
@@ -133,6 +131,30 @@ def image_to_image(model: LoadedModel) -> Any:
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def prepared(
+    picture: Frames,
+    spec: ClipSpec,
+    colors: Frames | None,
+    settings: FeedbackSettings,
+    frame: int,
+) -> torch.Tensor:
+    """Make a warped picture ready to become the next frame.
+
+    Args:
+        picture: Shape `(height, width, 3)`, 0 to 255.
+        spec: The clip.
+        colors: The picture whose colors are to be kept; None for the first.
+        settings: Of the feedback.
+        frame: Number of the frame that it becomes.
+
+    Returns:
+        Shape `(3, height, width)`, `[0, 1]`.
+    """
+    if settings.match_colors and colors is not None:
+        picture = match_lab(picture, colors)
+    return grain(sharpen(picture, settings.sharpening), settings.noise, spec.seed, frame)
 
 
 def redrawn(

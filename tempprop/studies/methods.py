@@ -28,11 +28,11 @@ UNCOUPLED: dict[str, Any] = {"propagation_strength": 0.0, "color_coherence": 0.0
 STIFF: dict[str, Any] = {"propagation_keeps": "noise", "propagation_strength": 0.95}
 """What a camera needs: the embedded model has firm ideas of how large things are, and where."""
 
-ZOOM_A_FRAME = 1.015
-"""16 frames come closer by a quarter, as films of the drawn world do in which the camera zooms."""
+ZOOM_A_FRAME = 1.02
+"""16 frames come closer by a third, as far as in films of the drawn world."""
 
-PAN_A_FRAME = -1 / 100
-"""In widths: 16 frames go to the left by a seventh."""
+PAN_A_FRAME = -0.016
+"""In widths: 16 frames go to the left by a quarter, as far as in films of the drawn world."""
 
 LOOSE_STRENGTH = 0.5
 """Of the feedback that Deforum's default would hold closer: half of the steps are taken."""
@@ -120,8 +120,10 @@ def methods(common: ClipSettings) -> dict[str, Method]:
         "independent": _ours(
             "every frame of its own noise", {"noise_correlation": 0.0} | UNCOUPLED
         ),
-        # Without noise in the steps and without motion, it is frame 0 again and again.
-        "same-noise": _ours("all frames of one noise", {"noise_correlation": 1.0} | UNCOUPLED),
+        "same-noise": _ours(
+            "all frames of one noise: frame 0 again, unless the scheduler adds noise of its own",
+            {"noise_correlation": 1.0} | UNCOUPLED,
+        ),
         "correlated-noise": _ours("correlated noise and nothing else", UNCOUPLED),
         "coupled": _ours("the defaults: correlated noise and coupling", {}),
         "coupled-first": _ours("also attention to frame 0", {"attention": "first"}),

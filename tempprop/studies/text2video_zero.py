@@ -23,6 +23,9 @@ from tempprop.pipeline import LoadedModel
 from tempprop.render import Frames, to_uint8
 from tempprop.spec import ClipSpec, Frozen
 
+STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+"""The schedule for which the paper gives its timesteps."""
+
 COMPONENTS = ("vae", "text_encoder", "tokenizer", "unet", "feature_extractor")
 
 
@@ -32,15 +35,15 @@ class ZeroSettings(Frozen):
     Attributes:
         motion_field_strength_x: How far things move to the left a frame, in 512ths of the width.
         motion_field_strength_y: How far things move up a frame, in 512ths of the height.
-        t0: Timestep at which the first frame is moved, of 1000. With 50 steps it is the step that
-            diffusers counts as `t0` = 44 from the end.
+        t0: Timestep of Stable Diffusion's schedule at which the first frame is moved. Of 50 steps
+            it is the one that diffusers counts as `t0` = 44 from the end.
         t1: Timestep to which the moved frames are noised back; diffusers' `t1` = 47 of 50.
     """
 
     motion_field_strength_x: float = 12.0
     motion_field_strength_y: float = 12.0
-    t0: int = Field(default=881, ge=0)
-    t1: int = Field(default=941, ge=0)
+    t0: int = Field(default=881, ge=0, lt=1000)
+    t1: int = Field(default=941, ge=0, lt=1000)
 
 
 def text2video_zero(model: LoadedModel) -> TextToVideoZeroPipeline:
@@ -109,12 +112,16 @@ def zero_clip(
 
 
 def time_steps(scheduler: Any, num_inference_steps: int, settings: ZeroSettings) -> tuple[int, int]:
-    """Find the steps that lie nearest to T1 and T0, T0 at least one step later.
+    """Find the steps that hold as much signal as T1 and T0, T0 being at least one step later.
+
+    Equal timesteps of two schedules are different amounts of noise: of the signal, Stable Diffusion
+    has a tenth left at T1 = 941, and a schedule that ends in pure noise (rescale_betas_zero_snr)
+    a thirtieth.
 
     Args:
         scheduler: Of the pipeline.
         num_inference_steps: Denoising steps.
-        settings: The timesteps.
+        settings: The timesteps of Stable Diffusion.
 
     Returns:
         `t0` and `t1` of the pipeline's call, counted from the last step, which is 0.
@@ -125,7 +132,15 @@ def time_steps(scheduler: Any, num_inference_steps: int, settings: ZeroSettings)
     if num_inference_steps < 2:
         raise InputError("Text2Video-Zero needs two steps. Raise --steps, or leave this method out")
     scheduler.set_timesteps(num_inference_steps)
-    timesteps = scheduler.timesteps.cpu()
-    at_t1 = min(int((timesteps - settings.t1).abs().argmin()), num_inference_steps - 2)
-    at_t0 = max(int((timesteps - settings.t0).abs().argmin()), at_t1 + 1)
+    signal = _signal(scheduler)[scheduler.timesteps.cpu()]
+    wanted = _signal(DDIMScheduler(**STABLE_DIFFUSION))
+    at_t1 = int((signal - wanted[settings.t1]).abs().argmin())
+    at_t1 = min(at_t1, num_inference_steps - 2)
+    at_t0 = max(int((signal - wanted[settings.t0]).abs().argmin()), at_t1 + 1)
     return num_inference_steps - 1 - at_t0, num_inference_steps - 1 - at_t1
+
+
+def _signal(scheduler: Any) -> torch.Tensor:
+    """Give the share of the clean latent in a sample, at every timestep of training."""
+    share: torch.Tensor = scheduler.alphas_cumprod.cpu().sqrt()
+    return share
