@@ -6,6 +6,7 @@
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
+    │   ├── ClipError         clips to evaluate that cannot be found, read or compared
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -103,6 +104,10 @@ class PictureError(InputError):
 
     def __str__(self) -> str:
         return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
+
+
+class ClipError(InputError):
+    """Clips to evaluate cannot be found, read or compared."""
 
 
 class StoreInputError(InputError):
