@@ -3,7 +3,7 @@
 import numpy as np
 
 from tempprop.evaluation.clip_metrics import Series
-from tempprop.studies.markdown import table
+from tempprop.evaluation.markdown import table
 from tempprop.studies.results import Row, Study
 
 WINDOW = 16
