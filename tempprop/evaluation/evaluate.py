@@ -16,7 +16,7 @@ import cv2
 import numpy
 
 import tempprop
-from tempprop.errors import ClipError
+from tempprop.errors import ClipError, JudgeMissingError
 from tempprop.evaluation.clip_files import local_copy, read_clip
 from tempprop.evaluation.estimates import Resampling
 from tempprop.evaluation.instruments import INSTRUMENTS, Instrument, Measure, Measured
@@ -79,7 +79,9 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
     left_out = _leave_out(request, _without_reference(request, metrics))
     metrics = [metric for metric in metrics if metric.name not in left_out]
     found = find_sources(_named(request))
-    eyes = {name: INSTRUMENTS[name].load(request.judges) for name in _instruments(metrics)}
+    eyes, missing = _load(request, metrics)
+    left_out |= _leave_out(request, missing)
+    metrics = [metric for metric in metrics if metric.name not in left_out]
     sources = look_at_sources(found, request.frames, store, watch)
     left_out |= _leave_out(request, _without_clips(request, metrics, sources))
     metrics = [metric for metric in metrics if metric.name not in left_out]
@@ -122,6 +124,19 @@ def chosen_metrics(names: Sequence[str]) -> list[Metric]:
 
 def _instruments(metrics: Sequence[Metric]) -> list[str]:
     return list(dict.fromkeys(metric.instrument for metric in metrics))
+
+
+def _load(request: Request, metrics: Sequence[Metric]) -> tuple[dict[str, Measure], dict[str, str]]:
+    """Load the instruments; gives also the metrics whose judges are missing, and why."""
+    eyes: dict[str, Measure] = {}
+    missing: dict[str, str] = {}
+    for name in _instruments(metrics):
+        try:
+            eyes[name] = INSTRUMENTS[name].load(request.judges)
+        except JudgeMissingError as error:
+            reason = str(error)
+            missing |= {metric.name: reason for metric in metrics if metric.instrument == name}
+    return eyes, missing
 
 
 def _leave_out(request: Request, reasons: dict[str, str]) -> dict[str, str]:

@@ -11,6 +11,12 @@ from tempprop.evaluation.clip_metrics import picture_figures
 from tempprop.evaluation.prompts import asked_for
 from tempprop.quality import Frames
 
+FEWEST_VIDEO_FRAMES = 9
+"""I3D takes no fewer."""
+
+SMALLEST_LPIPS_SIDE = 32
+"""Pixels; the deepest layer of LPIPS has nothing left of smaller pictures."""
+
 Measured = Mapping[str, npt.NDArray[np.float64]]
 """Figures by the names of their metrics, without dimensions, and perhaps `features` of the shape
 `(rows, features)`."""
@@ -76,6 +82,21 @@ INSTRUMENTS = {
     instrument.name: instrument
     for instrument in (
         Instrument("pictures", 1, lambda _: _measure_pictures),
+        Instrument(
+            "i3d",
+            1,
+            _trained("i3d"),
+            lambda shown, frames: shown.num_frames == frames >= FEWEST_VIDEO_FRAMES,
+            "all of the frames that are asked for, nine at least",
+        ),
+        Instrument("inception", 1, _trained("inception")),
+        Instrument(
+            "lpips",
+            1,
+            _trained("lpips"),
+            lambda shown, _: min(shown.height, shown.width) >= SMALLEST_LPIPS_SIDE,
+            "pictures of 32x32 pixels at least",
+        ),
         Instrument(
             "classifier",
             1,

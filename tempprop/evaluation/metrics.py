@@ -45,6 +45,47 @@ class Metric:
 
 METRICS = (
     Metric(
+        "fvd",
+        "FVD",
+        ".1f",
+        "lower",
+        "i3d",
+        "Fréchet video distance to the reference (Unterthiner et al. 2018): of the logits of I3D, "
+        "in the protocol of StyleGAN-V (Skorokhodov et al. 2022), of the first frames of each "
+        "clip; shorter clips are left out. It falls as the number of clips grows, on either side: "
+        "only values of the same numbers of clips, frames and the same reference compare.",
+        of_sets=True,
+    ),
+    Metric(
+        "fid",
+        "FID",
+        ".1f",
+        "lower",
+        "inception",
+        "Fréchet inception distance to the reference (Heusel et al. 2017), of four evenly spaced "
+        "frames of each clip. It says nothing about motion, and has FVD's bias.",
+        of_sets=True,
+    ),
+    Metric(
+        "lpips",
+        "LPIPS of neighbors",
+        ".4f",
+        "lower",
+        "lpips",
+        "perceptual distance of neighboring frames (Zhang et al. 2018, AlexNet, version 0.1). "
+        "Motion counts too: a still clip is best.",
+    ),
+    Metric(
+        "consistency",
+        "consistency with frame 0",
+        ".4f",
+        "higher",
+        "inception",
+        "mean cosine of the features of InceptionV3 of each frame and frame 0: VBench's subject "
+        "consistency has those of DINO, so that values do not compare with its. A still clip is "
+        "best.",
+    ),
+    Metric(
         "warping_error",
         "warping error",
         ".5f",

@@ -39,7 +39,7 @@ def evaluated_rows(
     """
     by_clip = {source.name: figures_by_clip(measured[source.name], metrics) for source in sources}
     names = [metric.name for metric in metrics if not metric.of_sets]
-    rows, notes = [], _size_notes(sources)
+    rows, notes = [], [*_size_notes(sources), *_bias_notes(metrics, sources, measured)]
     for source in sources:
         mine, first = by_clip[source.name], by_clip[sources[0].name]
         others = names if source is not sources[0] else []
@@ -91,13 +91,29 @@ def _distance(
             f"{source.name}: {metric.title} is of {len(mine)} of its {len(source.clips)} clips, "
             f"those with {needs}"
         )
-    rows, features = mine.shape[0] * mine.shape[1], mine.shape[2]
-    if rows <= features:
-        notes.append(
-            f"{source.name}: {metric.title} has a large bias with {rows} rows of {features} "
-            f"features ({len(mine)} clips); compare it only with that of as many clips"
-        )
     return distance_estimate(mine, real, how), notes
+
+
+def _bias_notes(
+    metrics: Sequence[Metric], sources: Sequence[Source], measured: Mapping[str, ByClip]
+) -> list[str]:
+    """Warn of the distances whose covariances are those of fewer rows than features."""
+    notes = []
+    for metric in (metric for metric in metrics if metric.of_sets):
+        seen = {
+            source.name: _features(measured[source.name], metric.instrument) for source in sources
+        }
+        few = [
+            f"{len(features)} of {name}"
+            for name, features in seen.items()
+            if features.shape[0] * features.shape[1] <= features.shape[2]
+        ]
+        if few:
+            notes.append(
+                f"{metric.title} has a large bias where clips are few ({', '.join(few)}): compare "
+                "it only with that of as many clips"
+            )
+    return notes
 
 
 def _features(clips: ByClip, instrument: str) -> Array:
