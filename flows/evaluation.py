@@ -1,5 +1,6 @@
-"""The command that evaluates clips: its bar on stderr, its table on stdout, its files."""
+"""The command that evaluates clips: how far it is on stderr, its table on stdout, its files."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,7 @@ from rich.progress import (
 )
 
 from flows.cli_output import print_table
-from tempprop.evaluation.evaluate import Request, evaluate
+from tempprop.evaluation.evaluate import MEASURING, Request, evaluate
 from tempprop.evaluation.report import FILES, as_json, terminal_lines, write_report
 from tempprop.evaluation.sources import Watch
 from tempprop.store import check_store, open_store
@@ -36,7 +37,7 @@ def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
     store = open_store(out) if out is not None else None
     if store is not None:
         check_store(store)
-    with _bar() as watch:
+    with _display() as watch:
         evaluation = evaluate(request, store, watch)
     if store is not None:
         write_report(evaluation, store)
@@ -52,23 +53,33 @@ def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Watch]:
-    """Show on a terminal how far it is; gives what is to be told."""
+def _display() -> Iterator[Watch]:
+    """Show how far it is, by a bar on a terminal, elsewhere by a line for each source."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines()
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
         def watch(doing: str, done: int, total: int) -> None:
             bar.update(task, description=escape(doing), completed=done, total=total)
 
         yield watch
+
+
+def _lines() -> Watch:
+    """Write a line whenever another source begins to be measured; a look at clips is short."""
+    before = ""
+
+    def watch(doing: str, done: int, total: int) -> None:
+        nonlocal before
+        if doing != before and doing.startswith(MEASURING):
+            print(f"{doing}, {done} of {total} clips done", file=sys.stderr, flush=True)
+        before = doing
+
+    return watch
 
 
 __all__ = ["Request", "evaluate_clips"]

@@ -11,15 +11,22 @@ import pytest
 from command_line import caller, refuser
 from hypothesis import given
 from hypothesis import strategies as st
+from judging import with_random_weights
 from media_files import commit_clip, write_clip
 from PIL import Image
+from safetensors.torch import save_file
 
 from tempprop.errors import ClipError
 from tempprop.evaluation.clip_metrics import picture_figures
+from tempprop.evaluation.frechet import frechet_distance, gaussian_of
+from tempprop.evaluation.i3d import video_features
+from tempprop.evaluation.judges import JUDGES, description, judge_path, load_judge
+from tempprop.evaluation.lpips import perceptual_distances
 from tempprop.evaluation.metrics import METRICS
 from tempprop.evaluation.sources import named_sources
+from tempprop.mini.world import draw_video
 from tempprop.objects import open_store
-from tempprop.studies.films import drawn_film
+from tempprop.studies.films import LIVELY, drawn_film
 from tempprop.studies.subjects import subjects
 
 FRAMES = 5
@@ -44,6 +51,16 @@ def library(tmp_path_factory):
         write_clip(root / f"good/{number}.mkv", film, subject.prompt)
         write_clip(root / f"noisy/{number}.mkv", noisy(film), subject.prompt)
     return root
+
+
+@pytest.fixture(scope="module")
+def judges(tmp_path_factory):
+    """Judges of random weights, as files."""
+    directory = tmp_path_factory.mktemp("judges")
+    for name, judge in JUDGES.items():
+        weights = with_random_weights(judge.network()).state_dict()
+        save_file(weights, judge_path(name, directory), description(name, weights))
+    return directory
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +110,69 @@ def test_what_cannot_be_had_is_left_out_with_a_word(call, here):
     assert "left out: recognized: it takes a prompt in the words of the embedded" in answer.err
 
 
+def test_distances_are_those_of_the_features(call, here, judges):
+    films = [draw_video(subject.scene, LIVELY, 9, 48) for subject in subjects(4)]
+    for number, film in enumerate(films):
+        write_clip(here / f"{'real' if number < 2 else 'ours'}/{number}.mkv", film)
+    write_clip(here / "ours/short.mkv", films[0][:8])
+    answer = call(
+        *("evaluate", "ours", "again=real", "--reference", "real", "--frames", 9, "--json"),
+        *(
+            "--judges",
+            judges,
+            "--resamples",
+            20,
+            "--metrics",
+            "fvd,fid,lpips,consistency",
+            "--out",
+            "report",
+        ),
+    )
+    ours, again = answer.json["rows"]
+    assert (answer.json["reference"], answer.json["reference_clips"]) == ("real", 2)
+
+    i3d = load_judge("i3d", judges)
+    real, made = (
+        gaussian_of(np.stack([video_features(i3d, film) for film in group]))
+        for group in (films[:2], films[2:])
+    )
+    fvd, fid = ours["figures"]["fvd"], ours["figures"]["fid"]
+    assert fvd["value"] == pytest.approx(frechet_distance(real, made), rel=1e-4)
+    # The short clip counts for what looks at single frames only.
+    assert (fvd["clips"], fvd["reference_clips"], fid["clips"]) == (2, 2, 3)
+    assert "ours: FVD is of 2 of its 3 clips, those with all of the frames" in answer.err
+    assert "FVD has a large bias where clips are few (2 of ours, 2 of again)" in answer.err
+    for name in ("fvd", "fid"):
+        own = again["figures"][name]
+        assert own["value"] == pytest.approx(0, abs=1e-3 * ours["figures"][name]["value"])
+        assert own["low"] == 0 < own["high"]
+    lpips = load_judge("lpips", judges)
+    expected = perceptual_distances(lpips, films[3]).mean()
+    assert ours["by_clip"]["3"]["lpips"] == pytest.approx(expected, rel=1e-4)
+    assert ours["by_clip"]["3"]["consistency"] <= 1
+    assert "fvd" not in ours["by_clip"]["3"]
+
+
+def test_judges_that_are_missing(call, refused, here):
+    still(here / "clips/a.mkv")
+    answer = call("evaluate", "clips", "--reference", "clips", "--json", "--resamples", 0)
+    assert answer.code == 0
+    assert set(answer.json["left_out"]) == {"fvd", "fid", "lpips", "consistency", "recognized"}
+    assert "left out: fvd: the weights of the judge 'i3d' are not at" in answer.err
+    remedy = f"python -m tempprop.evaluation.prepare_judges {here / 'no-judges'}"
+    assert remedy in answer.err
+    message = refused("evaluate", "clips", "--metrics", "motion,lpips")
+    assert "lpips cannot be had: the weights of the judge 'lpips' are not at" in message
+    assert remedy in message
+
+
+def test_distances_take_a_reference(call, refused, here):
+    still(here / "clips/a.mkv")
+    reason = "it compares with real clips. Give them with --reference"
+    assert f"left out: fvd, fid: {reason}" in call("evaluate", "clips", "--json").err
+    assert f"fvd cannot be had: {reason}" in refused("evaluate", "clips", "--metrics", "fvd,motion")
+
+
 def test_rows_with_the_same_clips_are_compared_clip_by_clip(call, library):
     sources = (f"plain={library}/good", f"noise={library}/noisy")
     answer = call("evaluate", *sources, "--json", "--resamples", 100, "--metrics", "flicker,motion")
@@ -140,6 +220,7 @@ def cells(line):
 def test_the_report_says_what_was_found(call, here, library):
     answer = call("evaluate", library / "good", f"b|ad={library}/noisy", "--out", "report", *PLAIN)
     assert answer.code == 0
+    assert "measuring good, 0 of 6 clips done" in answer.err
     assert [line.split()[0] for line in answer.out.splitlines()[1:5]] == [
         *("clips", "jump"),
         *("motion,", "frozen"),

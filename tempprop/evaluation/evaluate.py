@@ -37,6 +37,8 @@ from tempprop.objects import Store
 logger = logging.getLogger("tempprop.evaluation")
 
 REFERENCE = "the reference"
+MEASURING = "measuring"
+"""What a watcher is told first when clips are measured."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,16 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
         StoreError: A store did not answer.
     """
     metrics = chosen_metrics(request.metrics)
-    left_out = _leave_out(request, _without_reference(request, metrics))
+    left_out = _may_lack(request, _without_reference(request, metrics))
     metrics = [metric for metric in metrics if metric.name not in left_out]
     found = find_sources(_named(request))
     eyes, missing = _load(request, metrics)
-    left_out |= _leave_out(request, missing)
+    left_out |= _may_lack(request, missing)
     metrics = [metric for metric in metrics if metric.name not in left_out]
     sources = look_at_sources(found, request.frames, store, watch)
-    left_out |= _leave_out(request, _without_clips(request, metrics, sources))
+    left_out |= _may_lack(request, _without_clips(request, metrics, sources))
     metrics = [metric for metric in metrics if metric.name not in left_out]
+    _warn(left_out)
     measured = _measure(Bench(request.frames, eyes, store), metrics, sources, watch)
     how = Resampling(request.resamples, request.seed)
     own = [source for source in sources if source.name != REFERENCE]
@@ -139,16 +142,20 @@ def _load(request: Request, metrics: Sequence[Metric]) -> tuple[dict[str, Measur
     return eyes, missing
 
 
-def _leave_out(request: Request, reasons: dict[str, str]) -> dict[str, str]:
-    """Refuse what was asked for by name and cannot be had; of the rest, say why it is left out."""
+def _may_lack(request: Request, reasons: dict[str, str]) -> dict[str, str]:
+    """Refuse what was asked for by its name and cannot be had."""
     if request.metrics and reasons:
         raise ClipError(
             "\n".join(f"{name} cannot be had: {reason}" for name, reason in reasons.items())
         )
-    for reason in dict.fromkeys(reasons.values()):
-        names = ", ".join(name for name in reasons if reasons[name] == reason)
-        logger.warning("left out: %s: %s", names, reason)
     return reasons
+
+
+def _warn(left_out: Mapping[str, str]) -> None:
+    """Say what is left out, once for each reason."""
+    for reason in dict.fromkeys(left_out.values()):
+        names = ", ".join(name for name in left_out if left_out[name] == reason)
+        logger.warning("left out: %s: %s", names, reason)
 
 
 def _without_reference(request: Request, metrics: Sequence[Metric]) -> dict[str, str]:
@@ -206,7 +213,7 @@ def _measure(
     ]
     found: dict[str, dict[str, dict[str, Measured]]] = {source.name: {} for source in sources}
     for done, (source, clip, names) in enumerate(work):
-        watch(f"measuring {source.name}", done, len(work))
+        watch(f"{MEASURING} {source.name}", done, len(work))
         found[source.name][clip.file.name] = _measure_clip(bench, names, clip)
     return found
 

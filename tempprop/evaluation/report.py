@@ -12,9 +12,10 @@ FILES = ("evaluation.json", "evaluation.md", "evaluation.png")
 
 READING = """\
 Of each clip the first {frames} frames count. A figure is the mean over the clips, a distance is
-that of all clips to the reference; in brackets are intervals that hold {level:.0%} of {resamples}
-resamples of the clips (seed {seed}). Arrows say which way is better, →1 that a ratio is to stay
-at 1."""
+that of all clips to the reference. In brackets are intervals that hold {level:.0%} of {resamples}
+resamples of the clips (seed {seed}); of fewer than about ten clips they are too narrow. Those of
+distances are moved to lie around the value: a resample repeats clips, which adds to a distance.
+Arrows say which way is better, →1 that a ratio is to stay at 1."""
 
 DIFFERENCES = """\
 The mean difference to {first}, clip by clip, of the clips that have the same name there. Where an
