@@ -4,6 +4,7 @@ import io
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from tempprop.evaluation.metrics import BY_NAME, Metric
 from tempprop.evaluation.results import Evaluation
@@ -44,6 +45,8 @@ def _draw(axis: Axes, metric: Metric, evaluation: Evaluation) -> None:
         error = [[max(0.0, below)], [max(0.0, above)]]
         axis.errorbar(estimate.value, place, xerr=error, fmt="o", color=COLOR, ms=5, capsize=3)
     axis.set_yticks(range(len(evaluation.rows)), [row.name for row in evaluation.rows])
+    if metric.form.endswith("%"):
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.set_ylim(len(evaluation.rows) - 0.5, -0.5)
     axis.set_title(metric.heading, fontsize=9)
     axis.tick_params(labelsize=8)
