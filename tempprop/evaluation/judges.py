@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, overload
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -112,8 +113,13 @@ def load_judge(name: JudgeName, directory: Path | None = None) -> nn.Module:
             f"the weights of the judge {name!r} are not at {path}. "
             f"Get them once with: {COMMAND} {path.parent}"
         )
-    network = JUDGES[name].network()
-    network.load_state_dict(_read(name, path))
+    weights = _read(name, path)
+    with torch.device("meta"):
+        network = JUDGES[name].network()
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise _unusable(path, "was made by another version of tempprop") from error
     return network.eval().requires_grad_(False)
 
 

