@@ -22,6 +22,7 @@ from flows.cli_options import (
     MetricsOption,
     OutArgument,
     OutOption,
+    PromptsOption,
     RayAddressOption,
     ReferenceOption,
     ReportOption,
@@ -236,6 +237,7 @@ def evaluate(
     reference: ReferenceOption = None,
     out: ReportOption = None,
     judges: JudgesOption = None,
+    prompts: PromptsOption = None,
     frames: FramesOption = 16,
     metrics: MetricsOption = None,
     resamples: ResamplesOption = 1000,
@@ -259,7 +261,7 @@ def evaluate(
         ) from error
 
     names = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
-    request = Request(tuple(clips), reference, names, frames, resamples, seed, judges)
+    request = Request(tuple(clips), reference, names, frames, resamples, seed, judges, prompts)
     evaluate_clips(request, out, as_json)
 
 

@@ -85,6 +85,14 @@ ReportOption = Annotated[
         "--out", metavar="URI", help="Where the report goes, and what was measured of each clip."
     ),
 ]
+PromptsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help='What clips show, as JSON Lines: {"clip": NAME, "prompt": TEXT}.',
+        show_default=False,
+    ),
+]
 JudgesOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Weights of the judges: I3D, LPIPS, Inception.")
 ]

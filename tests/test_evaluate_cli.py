@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import caller, refuser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from judging import with_random_weights
 from media_files import commit_clip, write_clip
@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from tempprop.errors import ClipError
 from tempprop.evaluation.clip_metrics import picture_figures
+from tempprop.evaluation.evaluate import MEASURING, Request, evaluate
 from tempprop.evaluation.frechet import frechet_distance, gaussian_of
 from tempprop.evaluation.i3d import video_features
 from tempprop.evaluation.judges import JUDGES, description, judge_path, load_judge
@@ -265,6 +266,29 @@ def test_a_second_evaluation_measures_only_what_is_new(call, here, library):
     assert len(list((here / "report/features").iterdir())) == 18
 
 
+def test_an_interrupted_evaluation_goes_on(here, library):
+    request = Request((str(library / "good"),), metrics=("motion",), resamples=10)
+    store = open_store("report")
+
+    def interrupt(doing, done, total):
+        assert 0 <= done < total == 3
+        if doing.startswith(MEASURING) and done == 2:
+            raise KeyboardInterrupt
+
+    def kept():
+        return {path: path.stat().st_mtime_ns for path in (here / "report/features").iterdir()}
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(request, store, interrupt)
+    before = kept()
+    # Three clips were looked at, two were measured.
+    assert len(before) == 5
+    whole = evaluate(request, store, lambda *_: None)
+    assert len(kept()) == 6
+    assert before.items() <= kept().items()
+    assert whole == evaluate(request, None, lambda *_: None)
+
+
 @pytest.mark.parametrize("place", ["local", "memory"])
 def test_an_output_location_brings_its_prompts(call, here, place):
     store = open_store("out" if place == "local" else f"memory://{uuid.uuid4().hex}")
@@ -288,7 +312,41 @@ def test_a_bucket_can_hold_the_report(call, library):
     assert store.fs.isfile(store.path("evaluation.json"))
 
 
+def test_a_file_says_what_clips_show(call, here):
+    one, other = films(2)
+    write_clip(here / "clips/one.mkv", one[1], prompt="a dragon")
+    write_clip(here / "clips/deep/other.mkv", one[1])
+    write_clip(here / "clips/third.mkv", one[1])
+    lines = [
+        {"clip": "one", "prompt": one[0].prompt, "seed": 3},
+        {"clip": "deep/other", "prompt": other[0].prompt},
+        {"clip": "gone", "prompt": "a boat"},
+    ]
+    (here / "p.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    answer = call("evaluate", "clips", "--prompts", "p.jsonl", "--json", "--metrics", "recognized")
+    clips = answer.json["rows"][0]["by_clip"]
+    assert clips == {"deep/other": {"recognized": 0}, "one": {"recognized": 1}, "third": {}}
+
+
 # Bad input
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (None, "cannot be read"),
+        ("{}", "line 1: Field required"),
+        ('{"clip": "a", "prompt": "b"}\n[]', "line 2: "),
+        ("\xff", "line 1: "),
+        ('{"clip": "b", "prompt": "c"}', "no clip has a name of the prompts: these are of 'b'"),
+    ],
+)
+def test_prompts_that_are_none(refused, here, text, words):
+    still(here / "clips/a.mkv")
+    if text is not None:
+        (here / "p.jsonl").write_text(text)
+    message = refused("evaluate", "clips", "--prompts", "p.jsonl")
+    assert words in message
 
 
 def test_there_is_nothing_to_evaluate(refused, here, library):
@@ -378,6 +436,7 @@ def test_metrics_have_names_of_their_own():
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="=/:*?[\0"), min_size=1)
 
 
+@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=4, unique=True), st.sampled_from(["a/b", "s3://x/y"]))
 def test_names_that_are_given_are_kept(names, source):
     words = [f"{name}={source}" for name in names]

@@ -160,7 +160,7 @@ def test_files_that_cannot_be_read(tmp_path):
         identified(find_clips(str(path))[0], tmp_path / "gone.mp4")
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(SUFFIXES), st.binary(max_size=200))
 def test_noise_is_no_clip(tmp_path_factory, suffix, content):
     path = tmp_path_factory.mktemp("noise") / f"a{suffix}"

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempprop.evaluation.clip_metrics import (
@@ -34,6 +34,7 @@ def even_flow(right, down):
     return np.tile(np.float32([right, down]), (HEIGHT, WIDTH, 1))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100), st.integers(3, 9))
 def test_what_alternates_flickers_with_its_amplitude(amplitude, num_frames):
     levels = [100 + amplitude * (number % 2) for number in range(num_frames)]
@@ -41,11 +42,13 @@ def test_what_alternates_flickers_with_its_amplitude(amplitude, num_frames):
     assert flicker(flat(*levels)) == pytest.approx(amplitude / 2 / 255)
 
 
+@settings(deadline=None)
 @given(st.integers(-20, 20), st.integers(3, 6))
 def test_a_fade_does_not_flicker(step, num_frames):
     assert flicker(flat(*(128 + step * number for number in range(num_frames)))) == 0
 
 
+@settings(deadline=None)
 @given(st.floats(0.1, np.pi))
 def test_the_gain_of_flicker_is_that_of_its_filter(frequency):
     levels = [round(128 + 100 * np.cos(frequency * number)) for number in range(64)]
@@ -58,12 +61,14 @@ def test_two_frames_cannot_flicker():
     assert np.isnan(flicker(flat(1, 2)))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 255), st.integers(0, 255))
 def test_the_warping_error_of_what_stands_still_is_the_square_difference(first, second):
     found = warping_error(flat(first)[0], flat(second)[0], even_flow(0, 0), even_flow(0, 0))
     assert found == pytest.approx(((first - second) / 255) ** 2)
 
 
+@settings(deadline=None)
 @given(st.integers(-8, 8), st.integers(-8, 8))
 def test_what_goes_along_with_the_flow_has_no_warping_error(right, down):
     first = texture()

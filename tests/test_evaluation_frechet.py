@@ -46,12 +46,14 @@ def textbook(first, second):
     return float(shift @ shift + np.trace(s1) + np.trace(s2) - 2 * np.sqrt(eigenvalues).real.sum())
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(2, 40), st.integers(1, 12))
 def test_equal_sets_have_no_distance(seed, rows, columns):
     one = features(seed, rows, columns)
     assert distance(one, one) == pytest.approx(0, abs=1e-9 * np.square(one).sum())
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(2, 40), st.integers(1, 12))
 def test_a_shift_is_its_square(seed, rows, columns):
     one = features(seed, rows, columns)
@@ -61,6 +63,7 @@ def test_a_shift_is_its_square(seed, rows, columns):
     )
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(0.01, 100), st.floats(0.01, 100))
 def test_scaled_covariances(seed, a, b):
     mean, shape = np.zeros(5), covariance(seed, 5)
@@ -69,6 +72,7 @@ def test_scaled_covariances(seed, a, b):
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9 * (a + b) * np.trace(shape))
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(2, 30), st.integers(2, 30))
 def test_one_feature(seed, n, m):
     first, second = features(seed, n, 1), features(seed + 1, m, 1)
@@ -77,6 +81,7 @@ def test_one_feature(seed, n, m):
     assert distance(first, second) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(SEEDS)
 def test_covariances_with_the_same_axes(seed):
     rng = np.random.default_rng(seed)
@@ -90,6 +95,7 @@ def test_covariances_with_the_same_axes(seed):
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(2, 20), st.integers(2, 20), st.integers(1, 12))
 def test_it_is_symmetric_and_does_not_turn_with_the_features(seed, n, m, columns):
     first, second = features(seed, n, columns), features(seed + 1, m, columns)
@@ -99,6 +105,7 @@ def test_it_is_symmetric_and_does_not_turn_with_the_features(seed, n, m, columns
     assert distance(first @ turn, second @ turn) == pytest.approx(expected, abs=1e-9 * scale)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.integers(12, 40), st.integers(12, 40), st.integers(2, 8))
 def test_it_is_the_textbooks_formula(seed, n, m, columns):
     first, second = features(seed, n, columns), features(seed + 1, m, columns)
@@ -135,7 +142,7 @@ def test_samples_of_one_distribution_have_a_distance_that_falls_with_their_size(
     assert few > 5 * more > 0
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(SEEDS, st.integers(2, 6), st.integers(2, 6), st.integers(1, 3))
 def test_an_interval_lies_around_its_distance_and_is_the_same_again(seed, n, m, rows):
     first = features(seed, n * rows, 5).reshape(n, rows, 5)
@@ -170,6 +177,7 @@ def test_intervals_of_means_cover_the_truth():
     assert 0.90 <= covered <= 0.98
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20), st.integers(0, 50))
 def test_an_interval_of_a_mean_lies_within_its_values(values, resamples):
     figures = np.array(values)

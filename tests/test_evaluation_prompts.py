@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempprop.evaluation.prompts import asked_for
@@ -16,6 +16,7 @@ from tempprop.studies.films import LIVELY
 from tempprop.studies.subjects import subjects
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_caption_is_read_as_the_scene_that_it_describes(seed):
     rng = random.Random(seed)
@@ -46,6 +47,7 @@ def test_prompts(prompt, asked):
     assert asked_for(prompt) == expected
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_can_be_read(prompt):
     asked = asked_for(prompt)

@@ -22,6 +22,7 @@ from tempprop.evaluation.estimates import Resampling
 from tempprop.evaluation.instruments import INSTRUMENTS, Instrument, Measure, Measured
 from tempprop.evaluation.measured import measured_key, read_measured, write_measured
 from tempprop.evaluation.metrics import BY_NAME, METRICS, Metric
+from tempprop.evaluation.prompts import read_prompts
 from tempprop.evaluation.results import LEVEL, Evaluation
 from tempprop.evaluation.rows import ByClip, evaluated_rows
 from tempprop.evaluation.sources import (
@@ -31,6 +32,7 @@ from tempprop.evaluation.sources import (
     find_sources,
     look_at_sources,
     named_sources,
+    with_prompts,
 )
 from tempprop.objects import Store
 
@@ -53,6 +55,8 @@ class Request:
         resamples: Resamples of each interval; 0 for intervals without extent.
         seed: Key of the resamples.
         judges: Directory of the judges' weights; None for the usual places.
+        prompts: File of prompts by the clip's name, see `tempprop.evaluation.prompts`; None where
+            clips say themselves what they show, or nobody does.
     """
 
     sources: tuple[str, ...]
@@ -62,6 +66,7 @@ class Request:
     resamples: int = 1000
     seed: int = 0
     judges: Path | None = None
+    prompts: Path | None = None
 
 
 def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
@@ -80,7 +85,8 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
     metrics = chosen_metrics(request.metrics)
     left_out = _may_lack(request, _without_reference(request, metrics))
     metrics = [metric for metric in metrics if metric.name not in left_out]
-    found = find_sources(_named(request))
+    prompts = read_prompts(request.prompts) if request.prompts is not None else {}
+    found = with_prompts(find_sources(_named(request)), prompts)
     eyes, missing = _load(request, metrics)
     left_out |= _may_lack(request, missing)
     metrics = [metric for metric in metrics if metric.name not in left_out]

@@ -102,8 +102,8 @@ INSTRUMENTS = {
             1,
             _trained("classifier"),
             lambda shown, _: asked_for(shown.prompt or "") is not None,
-            "a prompt in the words of the embedded model's world, which output locations and the "
-            "media of `tempprop preview` hold",
+            "a prompt in the words of the embedded model's world, which output locations, media of "
+            "`tempprop preview` and --prompts give",
             by_prompt=True,
         ),
     )

@@ -83,7 +83,8 @@ def _distance(
     mine, real = _features(clips, metric.instrument), _features(reference, metric.instrument)
     if min(len(mine), len(real)) < 2:
         return None, [
-            f"{source.name}: no {metric.title}, which takes two clips on both sides, with {needs}"
+            f"{source.name}: no {metric.title}, which takes two clips on both sides"
+            + (f", with {needs}" if needs else "")
         ]
     notes = []
     if len(mine) < len(source.clips):
@@ -106,7 +107,7 @@ def _bias_notes(
         few = [
             f"{len(features)} of {name}"
             for name, features in seen.items()
-            if features.shape[0] * features.shape[1] <= features.shape[2]
+            if len(features) > 1 and features.shape[0] * features.shape[1] <= features.shape[2]
         ]
         if few:
             notes.append(

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,33 @@ def find_sources(sources: Mapping[str, str]) -> list[Found]:
     return [
         Found(name, display_uri(source), tuple(find_clips(source)))
         for name, source in sources.items()
+    ]
+
+
+def with_prompts(found: Sequence[Found], prompts: Mapping[str, str]) -> list[Found]:
+    """Say what clips show, whatever they say themselves.
+
+    Args:
+        found: The clips of all sources.
+        prompts: By the clip's name.
+
+    Raises:
+        ClipError: There are prompts, and no clip has the name of one.
+    """
+    names = {file.name for each in found for file in each.files}
+    if prompts and names.isdisjoint(prompts):
+        raise ClipError(
+            f"no clip has a name of the prompts: these are of {next(iter(prompts))!r} and so on, "
+            f"clips are {min(names)!r} and so on. Name clips by their files, without the suffix"
+        )
+    return [
+        replace(
+            each,
+            files=tuple(
+                replace(file, prompt=prompts.get(file.name, file.prompt)) for file in each.files
+            ),
+        )
+        for each in found
     ]
 
 
