@@ -11,14 +11,23 @@ import typer
 from rich.markup import escape
 
 from flows.cli_options import (
+    ClipsArgument,
     ConfigOption,
     CostOption,
+    FramesOption,
     JsonOption,
+    JudgesOption,
     LimitOption,
     ManifestArgument,
+    MetricsOption,
     OutArgument,
     OutOption,
+    PromptsOption,
     RayAddressOption,
+    ReferenceOption,
+    ReportOption,
+    ResampleSeedOption,
+    ResamplesOption,
     SeedOption,
     SetOption,
     WhereOption,
@@ -34,7 +43,7 @@ from flows.cli_output import (
     print_summary,
     print_table,
 )
-from tempprop.errors import TempPropError
+from tempprop.errors import InputError, TempPropError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -220,6 +229,40 @@ def why(
     from tempprop.inspection import explain_clip
 
     print(explain_clip(out, clip_id))
+
+
+@app.command()
+def evaluate(
+    clips: ClipsArgument,
+    reference: ReferenceOption = None,
+    out: ReportOption = None,
+    judges: JudgesOption = None,
+    prompts: PromptsOption = None,
+    frames: FramesOption = 16,
+    metrics: MetricsOption = None,
+    resamples: ResamplesOption = 1000,
+    seed: ResampleSeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure directories of clips, ours or others': one row of figures each, with intervals.
+
+    Of each clip the first frames count. With --out the report is written as JSON, Markdown and a
+    plot, and a second evaluation measures only what is new.
+
+    Example: [bold]tempprop evaluate ours=library base=others/ --reference real --out report[/bold]
+    """
+    try:
+        from flows.evaluation import Request, evaluate_clips
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"cv2", "matplotlib"}:
+            raise
+        raise InputError(
+            "an evaluation needs OpenCV and Matplotlib. Run: pip install 'tempprop[evaluation]'"
+        ) from error
+
+    names = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
+    request = Request(tuple(clips), reference, names, frames, resamples, seed, judges, prompts)
+    evaluate_clips(request, out, as_json)
 
 
 @app.command()

@@ -6,6 +6,7 @@
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
+    │   ├── ClipError         clips to evaluate that cannot be found, read or compared
     │   ├── JudgeError        a judge network that cannot be made ready or used
     │   │   └── JudgeMissingError
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
@@ -105,6 +106,10 @@ class PictureError(InputError):
 
     def __str__(self) -> str:
         return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
+
+
+class ClipError(InputError):
+    """Clips to evaluate cannot be found, read or compared."""
 
 
 class JudgeError(InputError):

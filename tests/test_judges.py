@@ -121,7 +121,7 @@ class TestLoading:
             load_judge("lpips", tmp_path)
 
     def test_weights_without_a_source_are_refused(self, tmp_path):
-        save_file(LPIPS().state_dict(), judge_path("lpips", tmp_path))
+        save_file(LPIPS().bfloat16().state_dict(), judge_path("lpips", tmp_path))
         with pytest.raises(JudgeError, match="judge, source, license, sha256 differ"):
             load_judge("lpips", tmp_path)
 

@@ -70,7 +70,8 @@ def digest_of(weights: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(weights):
         total.update(name.encode())
-        total.update(weights[name].numpy().tobytes())
+        # As bytes: NumPy lacks some of the types that a file may hold.
+        total.update(weights[name].flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
 
 

@@ -9,5 +9,5 @@ Each is a command that renders, measures and writes what it found into `docs/`:
 ``python -m tempprop.studies.render_methods`` renders what ours is compared with: the same prompts
 by every method.
 
-They need OpenCV and Matplotlib, which come with ``pip install tempprop[studies]``.
+They need OpenCV and Matplotlib, which come with ``pip install tempprop[evaluation]``.
 """

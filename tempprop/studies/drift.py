@@ -10,22 +10,14 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from tempprop.evaluation.clip_metrics import color_distance, contrast, frozen, motion, sharpness
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
 from tempprop.studies.drift_page import CURVES
 from tempprop.studies.feedback import FeedbackSettings
 from tempprop.studies.measuring import DEFAULTS, Variant, measure_study
-from tempprop.studies.metrics import (
-    color_distance,
-    contrast,
-    frozen,
-    latent_statistics,
-    likeness,
-    motion,
-    recognized,
-    sharpness,
-)
+from tempprop.studies.metrics import latent_statistics, likeness, recognized
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_drift, plot_feedback
 from tempprop.studies.results import FEEDBACK, Curve, drift_file
