@@ -6,6 +6,7 @@
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
+    │   ├── StudyError        clips, a key or answers of which no blind study can be made or counted
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -103,6 +104,10 @@ class PictureError(InputError):
 
     def __str__(self) -> str:
         return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
+
+
+class StudyError(InputError):
+    """A blind study cannot be made of these clips, or counted from these files."""
 
 
 class StoreInputError(InputError):
