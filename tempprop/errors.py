@@ -7,6 +7,7 @@
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
     │   ├── StudyError        clips, a key or answers of which no blind study can be made or counted
+    │   ├── ClipError         clips to evaluate that cannot be found, read or compared
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -108,6 +109,10 @@ class PictureError(InputError):
 
 class StudyError(InputError):
     """A blind study cannot be made of these clips, or counted from these files."""
+
+
+class ClipError(InputError):
+    """Clips to evaluate cannot be found, read or compared."""
 
 
 class StoreInputError(InputError):
