@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from flows.cli_options import (
+    LARGEST_SEED,
     ConfigOption,
     CostOption,
     JsonOption,
@@ -223,6 +224,97 @@ def why(
 
 
 @app.command()
+def study(
+    context: typer.Context,
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="OUT_A OUT_B",
+            help="Two places of clips: directories, globs or outputs, as paths or URIs. "
+            "With --results: the files of answers, FILE.json ...",
+            show_default=False,
+        ),
+    ],
+    results: Annotated[
+        bool, typer.Option("--results", help="Count the answers in these files.")
+    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE.html", help="The page to write.")
+    ] = Path("study.html"),
+    pairs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Take N of the pairs, drawn at random."),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=LARGEST_SEED, metavar="N", help="Of the choice of pairs, order and sides."
+        ),
+    ] = 0,
+    title: Annotated[
+        str, typer.Option(metavar="TEXT", help="What stands above the page; raters read it.")
+    ] = "Which clip is better?",
+    show_prompts: Annotated[
+        bool, typer.Option("--show-prompts", help="Let raters read what the clips are to show.")
+    ] = False,
+    checks: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Attention checks: clips beside a spoiled copy. Without it: one to eight pairs, "
+            "and at least two.",
+            show_default=False,
+        ),
+    ] = None,
+    identical: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Clips beside themselves, to find a bias.")
+    ] = 0,
+    largest_megabytes: Annotated[
+        float, typer.Option(min=0, metavar="MB", help="Write no page that is larger.")
+    ] = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Let people judge two methods blindly, or count their answers.
+
+    Clips of one name make a pair. The page holds everything and can be mailed; it saves a file of
+    answers for each rater. Beside it lies FILE.key.json, which says what the page does not: keep
+    it to yourself. The answers are counted with it, where it lies beside them, in the working
+    directory or among the files.
+
+    Example: [bold]tempprop study library-a library-b --out study.html[/bold]
+
+    Example: [bold]tempprop study --results answers-*.json[/bold]
+    """
+    if results:
+        _refuse_options_of_making(context)
+        from flows.study_output import print_tally
+        from tempprop.blind_study.answer_files import read_study
+        from tempprop.blind_study.tally import tally
+
+        print_tally(tally(*read_study([Path(place) for place in places])), as_json)
+        return
+    if len(places) != 2:
+        raise typer.BadParameter("give two places of clips, or --results", param_hint="OUT_A OUT_B")
+    from flows.study_output import print_made_study
+    from tempprop.blind_study.making import StudyPlan, make_study
+
+    plan = StudyPlan(
+        a=places[0],
+        b=places[1],
+        out=out,
+        title=title,
+        pairs=pairs,
+        checks=checks,
+        identical=identical,
+        show_prompts=show_prompts,
+        seed=seed,
+        largest_megabytes=largest_megabytes,
+    )
+    print_made_study(plan, make_study(plan), as_json)
+
+
+@app.command()
 def doctor(
     out: Annotated[
         str | None, typer.Option("--out", metavar="URI", help="Also try this output.")
@@ -375,6 +467,16 @@ def _check_before_starting(
     from tempprop.preflight import check_batch
 
     check_batch(manifest, out, _load_config(config, overrides), where=where, limit=limit)
+
+
+def _refuse_options_of_making(context: typer.Context) -> None:
+    """Refuse options of a new study beside --results, where they would do nothing."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        typed = source is not None and source.name == "COMMANDLINE"
+        if typed and name not in {"places", "results", "as_json"}:
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{option} makes a study, and --results counts one")
 
 
 def _load_config(name_or_path: str, overrides: list[str] | None) -> Any:

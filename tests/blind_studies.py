@@ -41,7 +41,7 @@ def _trial(number: int, kind: Kind) -> Trial:
         kind=kind,
         clip=f"clip-{number}",
         sides=dict(zip(tokens, ROLES[kind], strict=True)),
-        block=number // 2,
+        block=f"{number // 2:012x}",
     )
 
 

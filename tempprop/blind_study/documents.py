@@ -44,14 +44,14 @@ class Trial(Frozen):
         kind: What is compared.
         clip: Name of the clip, which both methods have in common.
         sides: What each of the two sides is, by its token in the page.
-        block: Trials of the same block show the clips of the same side in turn; see `design`.
+        block: Name of the two trials that are turned together, see `tempprop.blind_study.design`.
     """
 
     trial: Token
     kind: Kind
     clip: str
     sides: dict[Token, Role]
-    block: int = Field(ge=0)
+    block: Token
 
     @model_validator(mode="after")
     def _has_the_sides_of_its_kind(self) -> Self:
