@@ -163,12 +163,17 @@ async function show(trial) {
   await Promise.all(videos.map(hasPicture));
   if (player.videos !== videos) return;
   fit();
-  await restart();
+  await playFromStart();
 }
 
-async function restart() {
+function restart() {
+  player.playing = true;
+  return playFromStart();
+}
+
+async function playFromStart() {
   const { videos } = player;
-  Object.assign(player, { playing: true, busy: true });
+  player.busy = true;
   videos.forEach((element) => { element.pause(); element.playbackRate = 1; });
   await Promise.all(videos.map((element) => seek(element, 0)));
   if (player.videos !== videos) return;
@@ -228,7 +233,7 @@ async function startAgain() {
   await new Promise((resolve) => setTimeout(resolve, REST));
   if (player.videos !== videos) return;
   player.busy = false;
-  if (player.playing) restart();
+  if (player.playing) playFromStart();
 }
 
 function keepTogether() {
