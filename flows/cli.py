@@ -277,10 +277,10 @@ def study(
 ) -> None:
     """Let people judge two methods blindly, or count their answers.
 
-    Clips of one name make a pair. The page holds everything and can be mailed; it saves a file of
-    answers for each rater. Beside it lies FILE.key.json, which says what the page does not: keep
-    it to yourself. The answers are counted with it, where it lies beside them, in the working
-    directory or among the files.
+    Clips of one name make a pair. The page holds them all and can be mailed.
+    It saves a file of answers for each rater. FILE.key.json, beside the page,
+    says which method is which: keep it, for the answers are counted with it.
+    It is found beside them, in the working directory or among the files.
 
     Example: [bold]tempprop study library-a library-b --out study.html[/bold]
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # it reads clips, which counting does not
 
 NOTES = (
     'Answers of "no difference" are in neither the share nor the sign test (exact, two-sided).',
-    f"The interval is Wilson's, at {CONFIDENCE:.0%}. Answers of one rater are alike, and so are "
-    "those to one clip, which the pooled rows do not know: read them with the raters' own.",
-    f"Attentive is who answered at least {PASSING_SHARE:.0%} of the checks rightly.",
+    f"The interval is Wilson's, at {CONFIDENCE:.0%}. Answers about one clip are alike, which the "
+    "rows that pool raters do not know: by clip, each counts once, as most attentive raters chose.",
+    f"Attentive is who answered at least {PASSING_SHARE:.0%} of the checks rightly; identical are "
+    "the answers that preferred one of two clips that were the same.",
 )
 
 
@@ -65,6 +66,7 @@ def _rows(counted: Tally) -> Iterator[tuple[Preference, str]]:
     for number, pooled in enumerate(counted.pooled):
         yield pooled, f"all {len(counted.raters)}"
         yield counted.attentive[number], f"{attentive} attentive"
+        yield counted.by_clip[number], "by clip"
         for rater in counted.raters:
             yield rater.preferences[number], rater.rater_id
 
@@ -91,7 +93,7 @@ def _rater_row(rater: Rater) -> tuple[str, ...]:
         f"{rater.checks_right} of {rater.checks}",
         "unknown" if rater.checks == 0 else "no" if rater.failed else "yes",
         f"{rater.left} : {rater.right}",
-        f"{rater.identical_preferred} of {rater.identical} told apart",
+        f"{rater.identical_preferred} of {rater.identical}",
         "-" if seconds is None else f"{seconds:.1f} s",
     )
 
@@ -105,6 +107,7 @@ def _for_programs(counted: Tally) -> dict[str, Any]:
         "passing_share": PASSING_SHARE,
         "pooled": [_preference(preference) for preference in counted.pooled],
         "attentive": [_preference(preference) for preference in counted.attentive],
+        "by_clip": [_preference(preference) for preference in counted.by_clip],
         "raters": [
             asdict(rater)
             | {

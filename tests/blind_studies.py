@@ -1,9 +1,11 @@
-"""Made-up keys of blind studies, and answers to them by raters with a will."""
+"""Clips and made-up keys for blind studies, and answers to them by raters with a will."""
 
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import numpy as np
 
 from tempprop.blind_study.documents import (
     QUESTIONS,
@@ -21,6 +23,16 @@ MIDNIGHT = datetime(2026, 1, 1, tzinfo=UTC)
 
 Will = Callable[[Trial, str], str | None]
 """Says which role a rater prefers in a trial, asked a question; None for no difference."""
+
+
+def moving(step, height=48, width=64, num_frames=8):
+    """A square that moves over a gradient: (frames, height, width, 3)."""
+    frames = np.zeros((num_frames, height, width, 3), np.uint8)
+    frames[..., 0] = np.arange(width)
+    for number, frame in enumerate(frames):
+        left = (step * number) % (width - 12)
+        frame[12:24, left : left + 12] = (220, 200, 60)
+    return frames
 
 
 def key_with(pairs: int = 0, checks: int = 0, identical: int = 0, study_id=STUDY_ID) -> StudyKey:

@@ -8,10 +8,12 @@ import logging
 import re
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from blind_studies import moving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media_files import commit_clip, write_clip
@@ -24,16 +26,6 @@ from tempprop.errors import ClipError, StudyError
 from tempprop.evaluation.clip_files import read_clip
 from tempprop.quality import QualityMeter
 from tempprop.store import open_store
-
-
-def moving(step, height=48, width=64, num_frames=8):
-    """A square that moves over a gradient: (frames, height, width, 3)."""
-    frames = np.zeros((num_frames, height, width, 3), np.uint8)
-    frames[..., 0] = np.arange(width)
-    for number, frame in enumerate(frames):
-        left = (step * number) % (width - 12)
-        frame[12:24, left : left + 12] = (220, 200, 60)
-    return frames
 
 
 @pytest.fixture
@@ -346,6 +338,18 @@ def test_places_where_no_page_can_be(methods):
     assert "an .html file, not 'study.htm'" in refusal(plan_for(methods, out=methods / "study.htm"))
     nowhere = methods / "nowhere" / "study.html"
     assert f"there is no directory {nowhere.parent}" in refusal(plan_for(methods, out=nowhere))
+
+
+def test_a_place_where_nothing_can_be_written(methods):
+    with pytest.raises(StudyError, match=r"/proc/study.key.json cannot be written: .+\. Choose"):
+        make_study(plan_for(methods, out=Path("/proc/study.html")))
+
+
+def test_clips_that_are_the_same_in_both(methods, caplog):
+    with caplog.at_level(logging.WARNING):
+        make_study(plan_for(methods, b=str(methods / "older"), pairs=1, checks=0))
+    (record,) = caplog.records
+    assert "both methods have the same file of: " in record.getMessage()
 
 
 def test_a_page_that_is_too_large(methods, caplog, monkeypatch):

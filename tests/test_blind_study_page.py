@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from itertools import cycle
 
-import numpy as np
 import pytest
+from blind_studies import moving
 from chromium import chromium, press, requested_by, wait
 from command_line import caller
 from media_files import write_clip
@@ -22,22 +22,12 @@ FPS = 8
 HALF_A_FRAME = 0.5 / FPS
 
 
-def moving(step, height=48, width=64, num_frames=6):
-    """A square that moves over a gradient: (frames, height, width, 3)."""
-    frames = np.zeros((num_frames, height, width, 3), np.uint8)
-    frames[..., 0] = np.arange(width)
-    for number, frame in enumerate(frames):
-        left = 4 + step * number
-        frame[12:24, left : left + 12] = (220, 200, 60)
-    return frames
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """The key and the page of a study of four pairs, two checks and a clip beside itself."""
     directory = tmp_path_factory.mktemp("study")
     for name in ("fox", "owl", "bear", "hare"):
-        write_clip(directory / "older" / f"{name}.mp4", moving(2))
+        write_clip(directory / "older" / f"{name}.mp4", moving(2, num_frames=6))
         write_clip(directory / "newer" / f"{name}.mp4", moving(3, num_frames=5))
     places = (str(directory / "older"), str(directory / "newer"))
     made = make_study(StudyPlan(*places, directory / "study.html", identical=1))
@@ -264,8 +254,6 @@ def test_pause_and_single_frames(page):
         times = page.execute_script("return player.videos.map((v) => v.currentTime)")
         return [int(time * FPS) for time in times]
 
-    press(page, *[","] * 8)
-    wait(page, "!player.busy")
     page.execute_async_script("const done = arguments[0]; step(-99).then(done)")
     assert frames() == [0, 0]
     for number in (1, 2, 3):
@@ -325,3 +313,25 @@ def test_clips_of_every_kind_play(browser, tmp_path):
     path = tmp_path / f"answers-{made.key.study_id}-ada.json"
     wait_until(path.exists)
     assert len(json.loads(path.read_text())["answers"]) == 10
+
+
+def test_clips_that_the_browser_cannot_play(browser, study):
+    browser.get(study[1].as_uri())
+    browser.execute_script(
+        "for (const clip of document.querySelectorAll('[id^=clip-]')) clip.textContent = 'AAAA'"
+    )
+    begin(browser, "ada")
+    trouble = browser.find_element(By.ID, "trouble")
+    wait(browser, "!document.getElementById('trouble').hidden")
+    assert "cannot play one of the clips" in trouble.text
+    press(browser, "a")
+    assert browser.execute_script("return answersFile().answers") == []
+
+
+def test_a_browser_that_keeps_nothing(browser, study):
+    browser.get(study[1].as_uri())
+    browser.execute_script("Storage.prototype.setItem = () => { throw new Error('full'); }")
+    begin(browser, "ada")
+    assert "keeps nothing" in browser.find_element(By.ID, "storage-warning").text
+    answer(browser, "a")
+    wait(browser, "answersFile().answers.length === 1")

@@ -38,6 +38,21 @@ def test_the_tally_is_what_the_raters_wanted():
     assert (ada.answered, ada.asked, ada.reaction_seconds) == (16, 16, 4.5)
 
 
+def test_each_clip_counts_once_as_most_attentive_raters_chose():
+    key = key_with(pairs=3, checks=1)
+    wishes = {"ada": ["a", "b", None], "bob": ["a", None, "a"], "cyd": ["b", "b", "b"]}
+
+    def document(rater_id, roles):
+        by_clip = dict(zip(("clip-0", "clip-1", "clip-2"), roles, strict=True))
+        return answers_of(key, rater_id, lambda trial, _: by_clip.get(trial.clip, "original"))
+
+    documents = [document(rater_id, roles) for rater_id, roles in wishes.items()]
+    careless_one = answers_of(key, "dan", careless)
+    counted = tally(key, [*documents, careless_one])
+    assert counted.by_clip == tuple(Preference(question, 1, 1, 1) for question in QUESTIONS)
+    assert counted.attentive == tuple(Preference(question, 3, 4, 2) for question in QUESTIONS)
+
+
 def test_no_difference_counts_for_neither_method():
     preference = Preference("realism", 6, 2, 100)
     assert preference.share == 0.75
@@ -70,7 +85,8 @@ def test_a_rater_who_met_no_check_has_not_failed():
 def test_where_all_raters_fail_nothing_is_left():
     key = key_with(pairs=2, checks=1)
     counted = tally(key, [answers_of(key, "bob", careless)])
-    assert counted.attentive == tuple(Preference(question, 0, 0, 0) for question in QUESTIONS)
+    nothing = tuple(Preference(question, 0, 0, 0) for question in QUESTIONS)
+    assert counted.attentive == counted.by_clip == nothing
 
 
 wills = st.lists(st.sampled_from(["a", "b", None]), min_size=6, max_size=6)

@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from blind_studies import answers_of, key_with, write
+from blind_studies import answers_of, key_with, moving, write
 from command_line import caller, refuser
 from media_files import write_clip
-from test_blind_study import moving
 
 from tempprop.blind_study.statistics import sign_test, wilson_interval
 
@@ -115,15 +114,16 @@ def test_results_for_people(call, answers):
     for row in (
         "realism all 2 12 8 0 60% 39% to 78% 0.5",
         "realism 1 attentive 2 8 0 20% 6% to 51% 0.11",
+        "realism by clip 2 8 0 20% 6% to 51% 0.11",
         "realism ada 2 8 0 20% 6% to 51% 0.11",
         "realism bob 10 0 0 100% 72% to 100% 0.002",
         "smoothness 1 attentive 0 8 2 0% 0% to 32% 0.0078",
-        "ada 24 of 24 4 of 4 yes 9 : 9 0 of 0 told apart 6.5 s",
-        "bob 24 of 24 0 of 4 no 10 : 10 0 of 0 told apart 6.5 s",
+        "ada 24 of 24 4 of 4 yes 9 : 9 0 of 0 6.5 s",
+        "bob 24 of 24 0 of 4 no 10 : 10 0 of 0 6.5 s",
     ):
         assert row.split() in lines
     assert '"no difference" are in neither the share nor the sign test' in answer.out
-    assert "Attentive is who answered at least 75% of the checks rightly." in answer.out
+    assert "Attentive is who answered at least 75% of the checks rightly; " in answer.out
 
 
 def test_results_for_programs(call, answers):

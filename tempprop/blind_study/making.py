@@ -107,6 +107,7 @@ def make_study(plan: StudyPlan) -> MadeStudy:
     pairing = pair_clips(find_clips(plan.a), find_clips(plan.b))
     _report_unpaired(plan, pairing)
     materials = _prepare(choose_pairs(pairing.pairs, plan.pairs, plan.seed))
+    _report_what_raters_cannot_judge(materials)
     _report_prompts(plan, materials)
     key, trials = _design(plan, materials)
     clips = dict(_clips(trials, materials, key))
@@ -168,6 +169,13 @@ def _prepare(pairs: Iterable[Pair]) -> list[_Material]:
         count = f"{len(problems)} clip{'' if len(problems) == 1 else 's'} cannot be shown"
         raise StudyError("\n".join([count, *problems]))
     return materials
+
+
+def _report_what_raters_cannot_judge(materials: Sequence[_Material]) -> None:
+    pairs = [material.pair for material in materials]
+    alike = [pair.name for pair in pairs if pair.a.sha256 == pair.b.sha256]
+    if alike:
+        logger.warning("both methods have the same file of: %s", _listed(alike))
 
 
 def _report_prompts(plan: StudyPlan, materials: Sequence[_Material]) -> None:

@@ -320,7 +320,8 @@ function goTo(number) {
 function ask(trial, question) {
   const number = trials.indexOf(trial) + 1;
   $("question").textContent = question.text;
-  $("part").textContent = question.name;
+  $("part").textContent =
+    `${question.name} · ${QUESTIONS.indexOf(question) + 1} of ${QUESTIONS.length}`;
   $("count").textContent = `${number} of ${trials.length}`;
   const answered = steps.filter(answerTo).length;
   $("progress").value = answered / steps.length;
