@@ -11,17 +11,26 @@ import typer
 from rich.markup import escape
 
 from flows.cli_options import (
-    LARGEST_SEED,
+    ChecksOption,
     ConfigOption,
     CostOption,
+    IdenticalOption,
     JsonOption,
+    LargestPageOption,
     LimitOption,
     ManifestArgument,
     OutArgument,
     OutOption,
+    PageOption,
+    PairsOption,
     RayAddressOption,
+    ResultsOption,
     SeedOption,
     SetOption,
+    ShowPromptsOption,
+    StudyArgument,
+    StudySeedOption,
+    TitleOption,
     WhereOption,
     WorkersOption,
 )
@@ -226,53 +235,16 @@ def why(
 @app.command()
 def study(
     context: typer.Context,
-    places: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="OUT_A OUT_B",
-            help="Two places of clips: directories, globs or outputs, as paths or URIs. "
-            "With --results: the files of answers, FILE.json ...",
-            show_default=False,
-        ),
-    ],
-    results: Annotated[
-        bool, typer.Option("--results", help="Count the answers in these files.")
-    ] = False,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE.html", help="The page to write.")
-    ] = Path("study.html"),
-    pairs: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Take N of the pairs, drawn at random."),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, max=LARGEST_SEED, metavar="N", help="Of the choice of pairs, order and sides."
-        ),
-    ] = 0,
-    title: Annotated[
-        str, typer.Option(metavar="TEXT", help="What stands above the page; raters read it.")
-    ] = "Which clip is better?",
-    show_prompts: Annotated[
-        bool, typer.Option("--show-prompts", help="Let raters read what the clips are to show.")
-    ] = False,
-    checks: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Attention checks: clips beside a spoiled copy. Without it: one to eight pairs, "
-            "and at least two.",
-            show_default=False,
-        ),
-    ] = None,
-    identical: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Clips beside themselves, to find a bias.")
-    ] = 0,
-    largest_megabytes: Annotated[
-        float, typer.Option(min=0, metavar="MB", help="Write no page that is larger.")
-    ] = 500,
+    places: StudyArgument,
+    results: ResultsOption = False,
+    out: PageOption = Path("study.html"),
+    pairs: PairsOption = None,
+    seed: StudySeedOption = 0,
+    title: TitleOption = "Which clip is better?",
+    show_prompts: ShowPromptsOption = False,
+    checks: ChecksOption = None,
+    identical: IdenticalOption = 0,
+    largest_megabytes: LargestPageOption = 500,
     as_json: JsonOption = False,
 ) -> None:
     """Let people judge two methods blindly, or count their answers.
