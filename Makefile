@@ -14,10 +14,11 @@ export HF_HUB_OFFLINE ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export RAY_USAGE_STATS_ENABLED ?= 0
 
-.PHONY: help setup demo test test-fast test-gpu check format clean
+.PHONY: help setup demo judges test test-fast test-gpu check format clean
 
 help:
 	@echo "make demo    set up, render the sample manifest with the embedded model"
+	@echo "make judges  set up, get the networks that judge clips (150 MB)"
 	@echo "make test    set up, run all tests"
 	@echo "make check   format, lint, type check and all tests, as in CI"
 	@echo "make clean   remove everything that these commands made"
@@ -36,6 +37,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/tempprop render configs/demo.parquet --out $(OUT)
 	$(BIN)/tempprop status $(OUT)
+
+judges: setup
+	$(BIN)/python -m tempprop.evaluation.prepare_judges
 
 test: setup
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)

@@ -12,18 +12,26 @@ from rich.markup import escape
 
 from flows.cli_options import (
     ChecksOption,
+    ClipsArgument,
     ConfigOption,
     CostOption,
+    FramesOption,
     IdenticalOption,
     JsonOption,
+    JudgesOption,
     LargestPageOption,
     LimitOption,
     ManifestArgument,
+    MetricsOption,
     OutArgument,
     OutOption,
     PageOption,
     PairsOption,
     RayAddressOption,
+    ReferenceOption,
+    ReportOption,
+    ResampleSeedOption,
+    ResamplesOption,
     ResultsOption,
     SeedOption,
     SetOption,
@@ -44,7 +52,7 @@ from flows.cli_output import (
     print_summary,
     print_table,
 )
-from tempprop.errors import TempPropError
+from tempprop.errors import InputError, TempPropError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -230,6 +238,39 @@ def why(
     from tempprop.inspection import explain_clip
 
     print(explain_clip(out, clip_id))
+
+
+@app.command()
+def evaluate(
+    clips: ClipsArgument,
+    reference: ReferenceOption = None,
+    out: ReportOption = None,
+    judges: JudgesOption = None,
+    frames: FramesOption = 16,
+    metrics: MetricsOption = None,
+    resamples: ResamplesOption = 1000,
+    seed: ResampleSeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure directories of clips, ours or others': one row of figures each, with intervals.
+
+    Of each clip the first frames count. With --out the report is written as JSON, Markdown and a
+    plot, and a second evaluation measures only what is new.
+
+    Example: [bold]tempprop evaluate ours=library base=others/ --reference real --out report[/bold]
+    """
+    try:
+        from flows.evaluation import Request, evaluate_clips
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"cv2", "matplotlib"}:
+            raise
+        raise InputError(
+            "an evaluation needs OpenCV and Matplotlib. Run: pip install 'tempprop[evaluation]'"
+        ) from error
+
+    names = tuple(name.strip() for name in (metrics or "").split(",") if name.strip())
+    request = Request(tuple(clips), reference, names, frames, resamples, seed, judges)
+    evaluate_clips(request, out, as_json)
 
 
 @app.command()

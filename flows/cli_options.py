@@ -109,3 +109,41 @@ IdenticalOption = Annotated[
 LargestPageOption = Annotated[
     float, typer.Option(min=0, metavar="MB", help="Write no page that is larger.")
 ]
+ClipsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[NAME=]CLIPS...",
+        help="Directory, glob or output location with clips; a path or a URI. One row each.",
+        show_default=False,
+    ),
+]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option(metavar="CLIPS", help="Real clips that FVD and FID compare with."),
+]
+ReportOption = Annotated[
+    str | None,
+    typer.Option(
+        "--out", metavar="URI", help="Where the report goes, and what was measured of each clip."
+    ),
+]
+JudgesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Weights of the judges: I3D, LPIPS, Inception.")
+]
+FramesOption = Annotated[
+    int, typer.Option(min=2, metavar="N", help="Frames of each clip, from its beginning.")
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,...",
+        help="Only these metrics. Without it: all that can be had.",
+        show_default=False,
+    ),
+]
+ResamplesOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Resamples of each interval; 0 for none.")
+]
+ResampleSeedOption = Annotated[
+    int, typer.Option("--seed", min=0, max=LARGEST_SEED, metavar="N", help="Key of the resamples.")
+]

@@ -8,6 +8,8 @@
     │   ├── PictureError      a picture that cannot be found, read or used
     │   ├── StudyError        clips, a key or answers of which no blind study can be made or counted
     │   ├── ClipError         clips to evaluate that cannot be found, read or compared
+    │   ├── JudgeError        a judge network that cannot be made ready or used
+    │   │   └── JudgeMissingError
     │   └── StoreInputError   an output location that cannot be written: credentials, path, scheme
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
@@ -113,6 +115,14 @@ class StudyError(InputError):
 
 class ClipError(InputError):
     """Clips to evaluate cannot be found, read or compared."""
+
+
+class JudgeError(InputError):
+    """A network that judges clips cannot be made ready, or its weights are not what they were."""
+
+
+class JudgeMissingError(JudgeError):
+    """The weights of a network that judges clips are not on this machine."""
 
 
 class StoreInputError(InputError):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from tempprop.evaluation.clip_metrics import color_distance, contrast, frozen, motion, sharpness
 from tempprop.mini import unknown_words
 from tempprop.mini.classifier import answers_of, load_classifier, recognize
 from tempprop.mini.networks import build_vae
@@ -17,17 +18,7 @@ from tempprop.studies import drift, modes, sweep
 from tempprop.studies.comparison import FIGURES, difference, gains_and_costs
 from tempprop.studies.drift_page import CURVES, drift_section, windows
 from tempprop.studies.films import drawn_film
-from tempprop.studies.metrics import (
-    clip_figures,
-    color_distance,
-    contrast,
-    frozen,
-    latent_statistics,
-    likeness,
-    motion,
-    recognized,
-    sharpness,
-)
+from tempprop.studies.metrics import clip_figures, latent_statistics, likeness, recognized
 from tempprop.studies.modes_sheet import Block, Strip, write_modes_sheet
 from tempprop.studies.results import Row, Study, drift_file, read_study, sweep_file, write_study
 from tempprop.studies.subjects import subjects

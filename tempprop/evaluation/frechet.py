@@ -103,7 +103,8 @@ def sets_distance(
     Clips are drawn with replacement from both sets, each with all its rows. A resample repeats
     clips, which adds to the distance as a smaller sample does: percentiles of the resamples would
     often lie above the value. The interval has the percentiles' distances from their mean, around
-    the value. It tells what other samples of the same sizes may give, and leaves the bias in.
+    the value, and ends at 0. It tells what other samples of the same sizes may give, and leaves
+    the bias in.
 
     Args:
         first: Shape `(clips, rows, features)`.
@@ -127,7 +128,7 @@ def sets_distance(
     )
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     bias = drawn.mean() - value
-    return FrechetDistance(value, float(low - bias), float(high - bias), float(bias))
+    return FrechetDistance(value, float(max(0, low - bias)), float(high - bias), float(bias))
 
 
 def _gaussian_of_clips(clips: Array) -> Gaussian:

@@ -10,20 +10,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from tempprop.evaluation.clip_metrics import color_distance, contrast, frozen, motion, sharpness
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
 from tempprop.studies.measuring import DEFAULTS, Variant, measure_study, plan
-from tempprop.studies.metrics import (
-    color_distance,
-    contrast,
-    frozen,
-    latent_statistics,
-    likeness,
-    motion,
-    recognized,
-    sharpness,
-)
+from tempprop.studies.metrics import latent_statistics, likeness, recognized
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_drift
 from tempprop.studies.results import Curve, Study, drift_file

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tempprop.studies.markdown import table
-from tempprop.studies.metrics import Series
+from tempprop.evaluation.clip_metrics import Series
+from tempprop.evaluation.markdown import table
 from tempprop.studies.results import Row, Study
 
 WINDOW = 16

@@ -7,10 +7,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 
+from tempprop.evaluation.clip_metrics import Series
 from tempprop.spec import ClipSettings
 from tempprop.studies.comparison import FIGURES, Figure, values
 from tempprop.studies.drift_page import CURVES, WINDOW, mean_curve
-from tempprop.studies.metrics import Series
 from tempprop.studies.results import DRAWN_FILMS, Row, Study
 
 COLUMNS = 5

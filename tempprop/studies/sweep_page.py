@@ -2,6 +2,7 @@
 
 from itertools import groupby
 
+from tempprop.evaluation.markdown import table
 from tempprop.spec import ClipSettings
 from tempprop.studies.comparison import (
     FIGURES,
@@ -11,7 +12,6 @@ from tempprop.studies.comparison import (
     gains_and_costs,
     values,
 )
-from tempprop.studies.markdown import table
 from tempprop.studies.results import DRAWN_FILMS, Row, Study
 
 HEADER = ("setting", "value", *(figure.heading for figure in FIGURES))
