@@ -139,7 +139,10 @@ const happens = (element, event) =>
   new Promise((resolve) => element.addEventListener(event, resolve, { once: true }));
 
 async function hasPicture(element) {
-  if (element.readyState < HTMLMediaElement.HAVE_CURRENT_DATA) await happens(element, "loadeddata");
+  if (element.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
+  const arrived = happens(element, "loadeddata");
+  element.play().catch(() => {}); // phones load nothing before they are to play
+  await arrived;
 }
 
 async function seek(element, seconds) {
