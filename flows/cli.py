@@ -11,25 +11,35 @@ import typer
 from rich.markup import escape
 
 from flows.cli_options import (
+    ChecksOption,
     ClipsArgument,
     ConfigOption,
     CostOption,
     FramesOption,
+    IdenticalOption,
     JsonOption,
     JudgesOption,
+    LargestPageOption,
     LimitOption,
     ManifestArgument,
     MetricsOption,
     OutArgument,
     OutOption,
+    PageOption,
+    PairsOption,
     PromptsOption,
     RayAddressOption,
     ReferenceOption,
     ReportOption,
     ResampleSeedOption,
     ResamplesOption,
+    ResultsOption,
     SeedOption,
     SetOption,
+    ShowPromptsOption,
+    StudyArgument,
+    StudySeedOption,
+    TitleOption,
     WhereOption,
     WorkersOption,
 )
@@ -266,6 +276,60 @@ def evaluate(
 
 
 @app.command()
+def study(
+    context: typer.Context,
+    places: StudyArgument,
+    results: ResultsOption = False,
+    out: PageOption = Path("study.html"),
+    pairs: PairsOption = None,
+    seed: StudySeedOption = 0,
+    title: TitleOption = "Which clip is better?",
+    show_prompts: ShowPromptsOption = False,
+    checks: ChecksOption = None,
+    identical: IdenticalOption = 0,
+    largest_megabytes: LargestPageOption = 500,
+    as_json: JsonOption = False,
+) -> None:
+    """Let people judge two methods blindly, or count their answers.
+
+    Clips of one name make a pair. The page holds them all and can be mailed.
+    It saves a file of answers for each rater. FILE.key.json, beside the page,
+    says which method is which: keep it, for the answers are counted with it.
+    It is found beside them, in the working directory or among the files.
+
+    Example: [bold]tempprop study library-a library-b --out study.html[/bold]
+
+    Example: [bold]tempprop study --results answers-*.json[/bold]
+    """
+    if results:
+        _refuse_options_of_making(context)
+        from flows.study_output import print_tally
+        from tempprop.blind_study.answer_files import read_study
+        from tempprop.blind_study.tally import tally
+
+        print_tally(tally(*read_study([Path(place) for place in places])), as_json)
+        return
+    if len(places) != 2:
+        raise typer.BadParameter("give two places of clips, or --results", param_hint="OUT_A OUT_B")
+    from flows.study_output import print_made_study
+    from tempprop.blind_study.making import StudyPlan, make_study
+
+    plan = StudyPlan(
+        a=places[0],
+        b=places[1],
+        out=out,
+        title=title,
+        pairs=pairs,
+        checks=checks,
+        identical=identical,
+        show_prompts=show_prompts,
+        seed=seed,
+        largest_megabytes=largest_megabytes,
+    )
+    print_made_study(plan, make_study(plan), as_json)
+
+
+@app.command()
 def doctor(
     out: Annotated[
         str | None, typer.Option("--out", metavar="URI", help="Also try this output.")
@@ -418,6 +482,16 @@ def _check_before_starting(
     from tempprop.preflight import check_batch
 
     check_batch(manifest, out, _load_config(config, overrides), where=where, limit=limit)
+
+
+def _refuse_options_of_making(context: typer.Context) -> None:
+    """Refuse options of a new study beside --results, where they would do nothing."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        typed = source is not None and source.name == "COMMANDLINE"
+        if typed and name not in {"places", "results", "as_json"}:
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(f"{option} makes a study, and --results counts one")
 
 
 def _load_config(name_or_path: str, overrides: list[str] | None) -> Any:

@@ -67,6 +67,48 @@ CostOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option(min=0, max=LARGEST_SEED, metavar="N", help="Key of the noise.")
 ]
+StudyArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="OUT_A OUT_B",
+        help="Two places of clips: directories, globs or outputs, as paths or URIs. "
+        "With --results: the files of answers, FILE.json ...",
+        show_default=False,
+    ),
+]
+ResultsOption = Annotated[bool, typer.Option("--results", help="Count the answers in these files.")]
+PageOption = Annotated[Path, typer.Option("--out", metavar="FILE.html", help="The page to write.")]
+PairsOption = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Take N of the pairs, drawn at random.")
+]
+StudySeedOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=LARGEST_SEED, metavar="N", help="Of the choice of pairs, order and sides."
+    ),
+]
+TitleOption = Annotated[
+    str, typer.Option(metavar="TEXT", help="What stands above the page; raters read it.")
+]
+ShowPromptsOption = Annotated[
+    bool, typer.Option("--show-prompts", help="Let raters read what the clips are to show.")
+]
+ChecksOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Attention checks: clips beside a spoiled copy. Without it: one to eight pairs, "
+        "and at least two.",
+        show_default=False,
+    ),
+]
+IdenticalOption = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Clips beside themselves, to find a bias.")
+]
+LargestPageOption = Annotated[
+    float, typer.Option(min=0, metavar="MB", help="Write no page that is larger.")
+]
 ClipsArgument = Annotated[
     list[str],
     typer.Argument(

@@ -6,6 +6,7 @@
     │   ├── ConfigError       an unknown key, a value of the wrong type, a file that is not YAML
     │   ├── ModelError        a checkpoint that cannot be found, trusted or used
     │   ├── PictureError      a picture that cannot be found, read or used
+    │   ├── StudyError        clips, a key or answers of which no blind study can be made or counted
     │   ├── ClipError         clips to evaluate that cannot be found, read or compared
     │   ├── JudgeError        a judge network that cannot be made ready or used
     │   │   └── JudgeMissingError
@@ -106,6 +107,10 @@ class PictureError(InputError):
 
     def __str__(self) -> str:
         return f"the picture {self.picture!r} {self.reason}. {self.remedy}"
+
+
+class StudyError(InputError):
+    """A blind study cannot be made of these clips, or counted from these files."""
 
 
 class ClipError(InputError):

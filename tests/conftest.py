@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from chromium import find_chromium
 from object_storage import ObjectStorage, seaweedfs
 
+NO_BROWSER = "there is no Chromium with its driver: apt-get install chromium chromium-driver"
 TEST_HOME = Path(tempfile.mkdtemp(prefix="tempprop-tests-"))
 
 # Ray and Prefect read these when they are imported, which is before any fixture runs.
@@ -70,3 +72,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="there is no NVIDIA GPU"))
+        if item.get_closest_marker("browser") and find_chromium() is None:
+            item.add_marker(pytest.mark.skip(reason=NO_BROWSER))
