@@ -41,15 +41,18 @@ def measure(
     for start in track(range(0, count, CHUNK), "judging", console=Console(stderr=True)):
         number = min(CHUNK, count - start)
         prompts = [captions_at(start + index, HELD_OUT, 1)[0] for index in range(number)]
-        generated = generate(prompts, steps=steps, guidance=guidance, seed=start, model=model)
-        sets["generated"].append(picture_features(network, generated))
-        sets["stills"].append(picture_features(network, draw_stills(number, HELD_OUT, start)))
-        other = draw_stills(number, HELD_OUT, count + start)
-        sets["others"].append(picture_features(network, other))
-    stills, generated, others = (gaussian_of(np.concatenate(parts)) for parts in sets.values())
+        pictures = {
+            "stills": draw_stills(number, HELD_OUT, start),
+            "generated": generate(prompts, steps=steps, guidance=guidance, seed=start, model=model),
+            "others": draw_stills(number, HELD_OUT, count + start),
+        }
+        for name, shown in pictures.items():
+            sets[name].append(picture_features(network, shown))
+    seen = {name: gaussian_of(np.concatenate(parts)) for name, parts in sets.items()}
+    distances = {name: frechet_distance(seen[name], seen["stills"]) for name in seen}
     table = Table("", "FID", title=f"{count} pictures to {count} stills, {steps} steps")
-    table.add_row(f"generated, guidance {guidance:g}", f"{frechet_distance(generated, stills):.1f}")
-    table.add_row("other stills", f"{frechet_distance(others, stills):.1f}")
+    table.add_row(f"generated, guidance {guidance:g}", f"{distances['generated']:.1f}")
+    table.add_row("other stills", f"{distances['others']:.1f}")
     Console().print(table)
 
 

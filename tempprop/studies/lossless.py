@@ -7,10 +7,10 @@ to another color space.
 from pathlib import Path
 
 import av
-import numpy as np
 
 from tempprop.encode import frame_rate
-from tempprop.errors import InputError
+from tempprop.errors import ClipError, InputError
+from tempprop.evaluation.clip_files import read_clip
 from tempprop.render import Frames
 
 SUFFIX = ".mkv"
@@ -42,10 +42,6 @@ def read_frames(path: Path) -> Frames:
         InputError: There is no such file, or it is no film.
     """
     try:
-        with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except (av.FFmpegError, IndexError, OSError) as error:
+        return read_clip(path)
+    except ClipError as error:
         raise InputError(f"{path} cannot be read as a film: {error}. Give another file") from error
-    if not frames:
-        raise InputError(f"{path} holds no frames. Give another file")
-    return np.stack(frames)
