@@ -111,6 +111,7 @@ def test_what_cannot_be_had_is_left_out_with_a_word(call, here):
     assert "left out: recognized: it takes a prompt in the words of the embedded" in answer.err
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_features(call, here, judges):
     films = [draw_video(subject.scene, LIVELY, 9, 48) for subject in subjects(4)]
     for number, film in enumerate(films):

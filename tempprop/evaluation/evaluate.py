@@ -82,23 +82,14 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
             cannot be had.
         StoreError: A store did not answer.
     """
-    metrics = chosen_metrics(request.metrics)
-    left_out = _may_lack(request, _without_reference(request, metrics))
-    metrics = [metric for metric in metrics if metric.name not in left_out]
-    prompts = read_prompts(request.prompts) if request.prompts is not None else {}
-    found = with_prompts(find_sources(_named(request)), prompts)
-    eyes, missing = _load(request, metrics)
-    left_out |= _may_lack(request, missing)
-    metrics = [metric for metric in metrics if metric.name not in left_out]
-    sources = look_at_sources(found, request.frames, store, watch)
-    left_out |= _may_lack(request, _without_clips(request, metrics, sources))
-    metrics = [metric for metric in metrics if metric.name not in left_out]
-    _warn(left_out)
-    measured = _measure(Bench(request.frames, eyes, store), metrics, sources, watch)
+    ready = _prepare(request, store, watch)
+    _warn(ready.left_out)
+    bench = Bench(request.frames, ready.eyes, store)
+    measured = _measure(bench, ready.metrics, ready.sources, watch)
+    own = [source for source in ready.sources if source.name != REFERENCE]
+    reference = next((source for source in ready.sources if source.name == REFERENCE), None)
     how = Resampling(request.resamples, request.seed)
-    own = [source for source in sources if source.name != REFERENCE]
-    reference = next((source for source in sources if source.name == REFERENCE), None)
-    rows, notes = evaluated_rows(metrics, own, measured, measured.get(REFERENCE, {}), how)
+    rows, notes = evaluated_rows(ready.metrics, own, measured, measured.get(REFERENCE, {}), how)
     for note in notes:
         logger.warning("%s", note)
     return Evaluation(
@@ -106,14 +97,48 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
         resamples=request.resamples,
         seed=request.seed,
         level=LEVEL,
-        metrics=tuple(metric.name for metric in metrics),
+        metrics=tuple(metric.name for metric in ready.metrics),
         reference=reference.uri if reference is not None else None,
         reference_clips=len(reference.clips) if reference is not None else None,
         rows=rows,
-        left_out=left_out,
+        left_out=ready.left_out,
         notes=notes,
         versions=_versions(),
     )
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is needed before the first clip is measured.
+
+    Attributes:
+        metrics: Those that can be had, in order.
+        left_out: The others, and why.
+        eyes: The instruments of these metrics, by their names.
+        sources: The clips, last those of the reference where there is one.
+    """
+
+    metrics: list[Metric]
+    left_out: dict[str, str]
+    eyes: dict[str, Measure]
+    sources: list[Source]
+
+
+def _prepare(request: Request, store: Store | None, watch: Watch) -> Ready:
+    """Find the clips, load the instruments and look at the clips: what is quick comes first."""
+    metrics = chosen_metrics(request.metrics)
+    left_out = _may_lack(request, _without_reference(request, metrics))
+    prompts = read_prompts(request.prompts) if request.prompts is not None else {}
+    found = with_prompts(find_sources(_named(request)), prompts)
+    eyes, missing = _load(request, _had(metrics, left_out))
+    left_out |= _may_lack(request, missing)
+    sources = look_at_sources(found, request.frames, store, watch)
+    left_out |= _may_lack(request, _without_clips(request, _had(metrics, left_out), sources))
+    return Ready(_had(metrics, left_out), left_out, eyes, sources)
+
+
+def _had(metrics: Sequence[Metric], left_out: Mapping[str, str]) -> list[Metric]:
+    return [metric for metric in metrics if metric.name not in left_out]
 
 
 def chosen_metrics(names: Sequence[str]) -> list[Metric]:
