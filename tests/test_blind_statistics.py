@@ -13,7 +13,8 @@ from tempprop.blind_study.statistics import sign_test, wilson_interval
 counts = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 
-# R 4.3: prop.test(x, n, correct = FALSE)$conf.int; the middle ones are Newcombe's (1998), Table I.
+# R. G. Newcombe, Statistics in Medicine 17 (1998), 857-872, Table I, method 3; the last two are
+# z / (2 sqrt(n + z^2)) about one half, and n / (n + z^2).
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     [
@@ -29,7 +30,7 @@ def test_published_intervals(successes, trials, low, high):
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
-# R: binom.test(x, n)$p.value
+# Counted by hand, as 2 (1 + 10 + 45) / 1024 for 8 of 10.
 @pytest.mark.parametrize(
     ("successes", "trials", "p_value"),
     [(8, 10, 0.109375), (0, 5, 0.0625), (9, 10, 0.021484375), (5, 10, 1.0), (0, 1, 1.0)],
