@@ -1,0 +1,138 @@
+"""The page that compares the methods: answers follow from the figures, and nothing is left out."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from tempprop.evaluation.results import Estimate, Evaluation, Row
+from tempprop.spec import ClipSettings, ModelIdentity
+from tempprop.studies.compare_methods import Comparison, app
+from tempprop.studies.comparison_page import answers
+from tempprop.studies.method_records import MethodRecord, write_record
+
+FVD = {
+    "real": 20.0,
+    "frozen": 90.0,
+    "independent": 300.0,
+    "coupled": 60.0,
+    "text2video-zero": 62.0,
+}
+DYNAMIC = {"real": 0.5, "frozen": 0.0, "independent": 1.0, "coupled": 0.4, "text2video-zero": 0.3}
+
+
+def estimate(value, spread=5.0):
+    return Estimate(value=value, low=value - spread, high=value + spread, clips=8)
+
+
+def evaluation(fvd=FVD, dynamic=DYNAMIC):
+    rows = tuple(
+        Row(
+            name=name,
+            source=f"clips/{name}",
+            clips=8,
+            width=128,
+            height=128,
+            fewest_frames=16,
+            figures={"fvd": estimate(fvd[name]), "dynamic_degree": estimate(dynamic[name], 0.1)},
+            differences={},
+            by_clip={"one": {"fvd": 1.0}},
+        )
+        for name in fvd
+    )
+    return Evaluation(
+        frames=16,
+        resamples=10,
+        seed=0,
+        level=0.95,
+        metrics=("fvd", "dynamic_degree"),
+        reference="clips/reference",
+        reference_clips=8,
+        rows=rows,
+        left_out={},
+        notes=("FVD of 8 clips says little",),
+        versions={},
+    )
+
+
+def record(name):
+    return MethodRecord(
+        method=name,
+        what=f"what {name} does",
+        settings={},
+        common=ClipSettings(),
+        model=ModelIdentity(uri="mini", pipeline_class="StableDiffusionPipeline", digest="0"),
+        dtype="float32",
+        versions={},
+        device="cpu",
+        threads=1,
+        frames_per_batch=16,
+        frames_per_second=1.5,
+        peak_memory_bytes=2**30,
+    )
+
+
+def test_answers_follow_from_the_figures():
+    share, zero, frozen, dynamic = answers(evaluation())
+    assert "20% of that of independent frames: a third or less" in share
+    assert "60.0, that of Text2Video-Zero 62.0: the intervals overlap" in zero
+    assert "frozen clips 90.0: below it" in frozen
+    assert "40%, that of real clips 50%: within a half and twice" in dynamic
+
+
+def test_bad_news_is_told_as_well():
+    told = answers(evaluation(FVD | {"coupled": 150.0}, DYNAMIC | {"coupled": 0.1}))
+    assert "50% of that of independent frames: more than a third" in told[0]
+    assert told[1].endswith("above it.")
+    assert told[2].endswith("above it.")
+    assert "not within" in told[3]
+
+
+def test_what_was_not_measured_is_not_answered():
+    alone = {"coupled": 60.0}
+    assert answers(evaluation(alone, {"coupled": 0.4})) == []
+
+
+@pytest.fixture
+def measured(tmp_path):
+    for name in FVD:
+        write_record(record(name), tmp_path / f"{name}.json")
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "evaluation.json").write_text(evaluation().model_dump_json())
+    return tmp_path
+
+
+def run(measured, domain, out):
+    arguments = [str(measured), str(measured / "report"), "--domain", domain, "--out", str(out)]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_page_holds_every_method_of_every_domain(measured, tmp_path):
+    out = tmp_path / "docs"
+    for domain in ("drawn", "emoji"):
+        assert run(measured, domain, out).exit_code == 0
+    page = (out / "evaluation.md").read_text()
+    for domain in ("drawn", "emoji"):
+        section = page.split(f"## {domain}\n")[1].split("\n## ")[0]
+        for name, value in FVD.items():
+            assert f"| {name} | {value:.1f} [{value - 5:.1f}, {value + 5:.1f}] |" in section
+            assert f"| {name} | 1.50 | 1.00 | what {name} does |" in section
+        assert "FVD of 8 clips says little." in section
+    kept = Comparison.model_validate_json((out / "measurements" / "methods-drawn.json").read_text())
+    assert all(row.by_clip == {} for row in kept.evaluation.rows)
+    assert len(kept.records) == len(FVD)
+
+
+def test_a_method_without_its_record_is_named(measured, tmp_path):
+    (measured / "frozen.json").unlink()
+    result = run(measured, "drawn", tmp_path / "docs")
+    assert result.exit_code == 2
+    assert "frozen.json" in result.output.replace("\n", "")
+    assert not (tmp_path / "docs").exists()
+
+
+def test_a_file_that_is_something_else_is_refused(measured, tmp_path):
+    (measured / "real.json").write_text(json.dumps({"method": "real"}))
+    result = run(measured, "drawn", tmp_path / "docs")
+    assert result.exit_code == 2
+    assert "MethodRecord" in result.output
