@@ -146,7 +146,7 @@ class TestConversion:
     @pytest.mark.parametrize(
         "thing",
         [os.system, Path("x"), subprocess.Popen, eval, np.load, {"a": np.float64(1)}],
-        ids=str,
+        ids=["system", "path", "process", "eval", "load", "scalar"],
     )
     def test_a_pickle_of_anything_else_is_not_read(self, thing):
         with pytest.raises(JudgeError, match=r"the pickle names .* and not only arrays"):
