@@ -103,7 +103,7 @@ def test_features_of_frames_of_the_right_size_are_the_logits(random_network):
 
 
 def test_frames_are_resized_as_a_whole(random_network):
-    """A frame of one color is the same at any size and of any shape, up to the rounding of float32."""
+    """A frame of one color is the same at any size and of any shape, but for rounding."""
     levels = np.arange(9, dtype=np.uint8)[:, None, None, None] * np.uint8([20, 10, 5])
     small, large = (np.broadcast_to(levels, (9, *size, 3)) for size in ((32, 48), (224, 224)))
     np.testing.assert_allclose(
