@@ -1,11 +1,11 @@
 """An evaluation for people: lines for a terminal, a page of Markdown, a plot."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tempprop.evaluation.markdown import table
 from tempprop.evaluation.metrics import BY_NAME, Metric
 from tempprop.evaluation.plot import as_plot
-from tempprop.evaluation.results import Estimate, Evaluation, Row
+from tempprop.evaluation.results import Evaluation, Row, written
 from tempprop.objects import Store, write_object
 
 FILES = ("evaluation.json", "evaluation.md", "evaluation.png")
@@ -47,7 +47,10 @@ def terminal_lines(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
     header = ["", *(row.name for row in evaluation.rows)]
     clips = ["clips", *(str(row.clips) for row in evaluation.rows)]
     lines = [
-        [metric.heading, *(_cell(metric, row.figures, metric.form) for row in evaluation.rows)]
+        [
+            metric.heading,
+            *(written(row.figures.get(metric.name), metric.form) for row in evaluation.rows),
+        ]
         for metric in _metrics(evaluation)
     ]
     return header, [clips, *lines]
@@ -78,19 +81,14 @@ def _line(row: Row, clips: int, cells: Sequence[str]) -> list[str]:
     return [row.name.replace("|", "\\|"), str(clips), *cells]
 
 
-def _cell(metric: Metric, estimates: Mapping[str, Estimate], form: str) -> str:
-    """Write a figure with its interval."""
-    estimate = estimates.get(metric.name)
-    if estimate is None:
-        return "-"
-    value, low, high = (format(n, form) for n in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
-
-
 def _figures(evaluation: Evaluation) -> str:
     metrics = _metrics(evaluation)
     rows = [
-        _line(row, row.clips, [_cell(metric, row.figures, metric.form) for metric in metrics])
+        _line(
+            row,
+            row.clips,
+            [written(row.figures.get(metric.name), metric.form) for metric in metrics],
+        )
         for row in evaluation.rows
     ]
     return table(("clips of", "clips", *(metric.heading for metric in metrics)), rows)
@@ -109,7 +107,7 @@ def _differences(evaluation: Evaluation) -> list[str]:
         _line(
             row,
             max(estimate.clips for estimate in row.differences.values()),
-            [_cell(metric, row.differences, f"+{metric.form}") for metric in metrics],
+            [written(row.differences.get(metric.name), f"+{metric.form}") for metric in metrics],
         )
         for row in compared
     ]

@@ -26,6 +26,19 @@ class Estimate(Frozen):
     bias: float | None = None
 
 
+def written(estimate: Estimate | None, form: str) -> str:
+    """Write a figure with its interval, or a dash where there is none.
+
+    Args:
+        estimate: The figure.
+        form: How its numbers are written, in Python's format language.
+    """
+    if estimate is None:
+        return "-"
+    value, low, high = (format(n, form) for n in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
 class Row(Frozen):
     """What was found of one source.
 

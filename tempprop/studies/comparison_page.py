@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tempprop.evaluation.markdown import table
 from tempprop.evaluation.metrics import BY_NAME
-from tempprop.evaluation.results import Estimate, Evaluation, Row
+from tempprop.evaluation.results import Estimate, Evaluation, Row, written
 from tempprop.studies.method_records import MethodRecord
 
 OURS, BASELINE, OTHERS, STILL, REAL = (
@@ -133,17 +133,10 @@ def _conditions(records: Sequence[MethodRecord], evaluation: Evaluation) -> str:
 def _table(evaluation: Evaluation, names: Sequence[str]) -> str:
     metrics = [BY_NAME[name] for name in names]
     rows = [
-        [row.name, *(_cell(row.figures.get(metric.name), metric.form) for metric in metrics)]
+        [row.name, *(written(row.figures.get(metric.name), metric.form) for metric in metrics)]
         for row in evaluation.rows
     ]
     return table(("method", *(metric.heading for metric in metrics)), rows)
-
-
-def _cell(estimate: Estimate | None, form: str) -> str:
-    if estimate is None:
-        return "-"
-    value, low, high = (format(n, form) for n in (estimate.value, estimate.low, estimate.high))
-    return f"{value} [{low}, {high}]"
 
 
 def _costs(records: Sequence[MethodRecord]) -> str:
