@@ -16,6 +16,7 @@ from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
 from tempprop.studies.comparison_page import comparison_page
 from tempprop.studies.method_records import MethodRecord
+from tempprop.studies.whole_files import write_whole
 
 app = typer.Typer()
 
@@ -86,7 +87,7 @@ def compare_methods(
         raise typer.BadParameter(str(error)) from error
     path = out / "measurements" / f"methods-{domain}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(comparison.model_dump_json(indent=1) + "\n")
+    write_whole(path, comparison.model_dump_json(indent=1) + "\n")
     known = [Comparison.model_validate_json(each.read_text()) for each in comparison_files(out)]
     page = comparison_page([(each.domain, each.records, each.evaluation) for each in known])
     (out / "evaluation.md").write_text(page)

@@ -7,6 +7,7 @@ from pydantic import JsonValue, ValidationError
 
 from tempprop.errors import InputError
 from tempprop.spec import ClipSettings, Frozen, ModelIdentity
+from tempprop.studies.whole_files import write_whole
 
 
 class MethodRecord(Frozen):
@@ -85,6 +86,4 @@ def continued(path: Path, fresh: MethodRecord) -> MethodRecord:
 
 def write_record(record: MethodRecord, path: Path) -> None:
     """Write a record; a file that is there is replaced as a whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(record.model_dump_json(indent=2) + "\n")
-    partial.replace(path)
+    write_whole(path, record.model_dump_json(indent=2) + "\n")

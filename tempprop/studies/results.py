@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from tempprop.spec import Frozen
+from tempprop.studies.whole_files import write_whole
 
 DRAWN_FILMS = "drawn films"
 """Name of the row of films that the world draws itself, for comparison."""
@@ -72,6 +73,4 @@ def read_study(path: Path) -> Study | None:
 def write_study(study: Study, path: Path) -> None:
     """Write what was measured; a file that is there is replaced as a whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(study.model_dump_json() + "\n")
-    partial.replace(path)
+    write_whole(path, study.model_dump_json() + "\n")

@@ -25,6 +25,7 @@ from tempprop.mini.world import draw_video
 from tempprop.render import Frames
 from tempprop.spec import CLIP_ID_PATTERN, ClipSettings, Frozen
 from tempprop.studies.lossless import read_frames
+from tempprop.studies.whole_files import write_whole
 
 Film = Callable[[ClipSettings], Frames]
 """Gives the first frames of a real film, as many and as large as clips of these settings have."""
@@ -179,9 +180,7 @@ def keep_takes(cast: Cast, directory: Path) -> None:
                 f"the clips in {directory} are of other prompts, or of more or fewer, see {path}. "
                 "Give another directory"
             )
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text)
-        partial.replace(path)
+        write_whole(path, text)
 
 
 def _as_line(take: Take) -> str:
