@@ -68,6 +68,22 @@ def s3_uri(object_storage: ObjectStorage, monkeypatch: pytest.MonkeyPatch) -> st
     return f"s3://clips/{uuid.uuid4().hex}"
 
 
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Calls the command line in this process."""
+    from command_line import caller
+
+    return caller(monkeypatch, capsys)
+
+
+@pytest.fixture
+def refused(call, here):
+    """Calls the command line with what it has to refuse, in the test module's own `here`."""
+    from command_line import refuser
+
+    return refuser(call, here)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():

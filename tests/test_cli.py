@@ -10,7 +10,7 @@ import av
 import pyarrow as pa
 import pytest
 import typer
-from command_line import caller, refuser, write_parquet
+from command_line import write_parquet
 from object_storage import free_port
 from PIL import Image
 from records import failure_of, result_of, small_disk
@@ -36,16 +36,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return caller(monkeypatch, capsys)
-
-
-@pytest.fixture
-def refused(call, here):
-    return refuser(call, here)
 
 
 @pytest.fixture

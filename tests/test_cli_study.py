@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from blind_studies import answers_of, key_with, moving, write
-from command_line import caller, refuser
 from media_files import write_clip
 
 from tempprop.blind_study.statistics import sign_test, wilson_interval
@@ -19,16 +18,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return caller(monkeypatch, capsys)
-
-
-@pytest.fixture
-def refused(call, here):
-    return refuser(call, here)
 
 
 @pytest.fixture

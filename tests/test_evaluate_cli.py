@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import caller, refuser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judging import with_random_weights
@@ -70,16 +69,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TEMPPROP_JUDGES", str(tmp_path / "no-judges"))
     return tmp_path
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    return caller(monkeypatch, capsys)
-
-
-@pytest.fixture
-def refused(call, here):
-    return refuser(call, here)
 
 
 def still(path, num_frames=3, size=32):
