@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tempprop.mini.networks import take_over
 from tempprop.mini.progress import Budget, learning_rate
 from tempprop.mini.train import efforts_of
 from tempprop.mini.training import Effort, Recipe, average_into, load_checkpoint, train_module
@@ -94,3 +95,11 @@ def test_a_gpu_takes_larger_batches_one_thread_and_less_time():
     assert all(effort.batch_factor > 1 for effort in on_gpu)
     assert on_gpu[0].minutes < on_cpu[0].minutes
     assert on_cpu[1].minutes == on_gpu[1].minutes == 7
+
+
+def test_weights_that_fit_are_taken_over_and_the_others_stay():
+    here, there = (nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Embedding(n, 2)}) for n in (3, 5))
+    words = here["b"].weight.detach().clone()
+    take_over(here, there)
+    assert torch.equal(here["a"].weight, there["a"].weight)
+    assert torch.equal(here["b"].weight, words)

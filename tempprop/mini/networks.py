@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 PICTURE = 128
@@ -137,6 +138,24 @@ def build_scheduler() -> DDIMScheduler:
         set_alpha_to_one=True,
         steps_offset=0,
     )
+
+
+def take_over(module: nn.Module, trained: nn.Module) -> None:
+    """Give a new module the weights of a trained one, but for those of another shape.
+
+    Of a text encoder for other words, the embeddings of the tokens stay as they are.
+
+    Args:
+        module: Changed in place.
+        trained: A module of the same class.
+    """
+    fresh = module.state_dict()
+    fitting = {
+        name: tensor
+        for name, tensor in trained.state_dict().items()
+        if name in fresh and tensor.shape == fresh[name].shape
+    }
+    module.load_state_dict(fitting, strict=False)
 
 
 def save_pipeline(

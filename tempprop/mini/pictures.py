@@ -113,7 +113,8 @@ def curve(
         values = [point[figure] for point in state["curve"]]
         axis.plot(minutes, values, color="#c9ccd3", linewidth=0.8)
         axis.plot(minutes, smoothed(values), color="#2563a8")
-        axis.set(title=f"{title}, {state['step']:,} steps", xlabel="minutes", yscale="log")
+        axis.set_title(f"{title}, {state['step']:,} steps", fontsize=10)
+        axis.set(xlabel="minutes", yscale="log")
     plot.savefig(out, dpi=120)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from torch import Tensor
 
@@ -79,19 +80,24 @@ def run_steps(
     Returns:
         The number of steps done in all.
     """
-    count, saved, totals = first_step, time.monotonic(), dict[str, float]()
+    count, saved, since_report = first_step, time.monotonic(), list[Mapping[str, Tensor]]()
     while budget.progress < 1:
-        for name, value in step(count, budget.progress).items():
-            totals[name] = totals.get(name, 0.0) + float(value) / log_every
+        since_report.append(step(count, budget.progress))
         count += 1
         if count % log_every == 0:
-            losses = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
-            print(f"{label} {count:5d}  {budget.seconds:6.0f} s  {losses}", flush=True)
+            losses = _means(since_report)
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+            print(f"{label} {count:5d}  {budget.seconds:6.0f} s  {figures}", flush=True)
             if curve is not None:
-                curve.append({"step": count, "seconds": budget.seconds, **totals})
-            totals = {}
+                curve.append({"step": count, "seconds": budget.seconds, **losses})
+            since_report = []
         if time.monotonic() - saved > save_every:
             save(count)
             saved = time.monotonic()
     save(count)
     return count
+
+
+def _means(figures: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Average what some steps gave; after an interruption, they are fewer than usual."""
+    return {name: fmean(float(step[name]) for step in figures) for name in figures[0]}

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTokenizer
@@ -23,7 +23,12 @@ from tempprop.mini import MINI_PATH
 from tempprop.mini.held_out import TRAINING, training_indexes
 from tempprop.mini.networks import MAX_TOKENS, build_tokenizer, save_pipeline
 from tempprop.mini.stills import cached_stills, captions_at
-from tempprop.mini.train_denoiser import TrainingSet, encode_captions, train_denoiser
+from tempprop.mini.train_denoiser import (
+    Denoiser,
+    TrainingSet,
+    encode_captions,
+    train_denoiser,
+)
 from tempprop.mini.train_vae import encode_stills, train_vae
 from tempprop.mini.training import Effort, effort_of, load_checkpoint, save_checkpoint
 
@@ -34,6 +39,15 @@ GPU_MINUTES = (8.0, 15.0)
 """For the autoencoder and for the denoiser, by default; with the drawing, 25 minutes in all."""
 
 CPU_MINUTES = (42.0, 240.0)
+
+VaeMinutes = Annotated[
+    float | None, typer.Option(help="Minutes for the autoencoder; 42 on a CPU, else 8.")
+]
+DenoiserMinutes = Annotated[
+    float | None, typer.Option(help="Minutes for the denoiser; 240 on a CPU, else 15.")
+]
+Device = Annotated[str, typer.Option(help='"cpu" or "cuda".')]
+Threads = Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")]
 
 
 def cached_latents(
@@ -129,6 +143,7 @@ def train_pipeline(
     work: Path,
     output: Path,
     efforts: tuple[Effort, Effort],
+    start: Path | None = None,
 ) -> None:
     """Train all parts on captioned pictures, or go on where a run was interrupted, and save them.
 
@@ -140,8 +155,11 @@ def train_pipeline(
         work: Directory of the checkpoints.
         output: Directory of the pipeline.
         efforts: For the autoencoder and for the denoiser.
+        start: Directory of a pipeline of this architecture, whose weights are the first ones; None
+            for random weights.
     """
-    vae = train_vae(pictures, work, efforts[0])
+    trained = None if start is None else StableDiffusionPipeline.from_pretrained(start)
+    vae = train_vae(pictures, work, efforts[0], trained and trained.vae)
     latents, mean, std = cached_latents(vae, pictures, indexes, work, efforts[0].device)
     normalize_latents(vae, mean, std)
     data = TrainingSet(
@@ -149,7 +167,8 @@ def train_pipeline(
         tokens=cached_tokens(tokenizer, captions, work).view(len(indexes), -1, MAX_TOKENS),
         no_tokens=encode_captions(tokenizer, [""])[0],
     )
-    denoiser = train_denoiser(data, tokenizer, work, efforts[1])
+    first = trained and Denoiser(trained.unet, trained.text_encoder)
+    denoiser = train_denoiser(data, tokenizer, work, efforts[1], first)
     save_pipeline(output, vae, denoiser.text_encoder, tokenizer, denoiser.unet)
 
 
@@ -167,14 +186,10 @@ def efforts_of(
 def train(
     output: Annotated[Path, typer.Option(help="Where to save the pipeline.")] = MINI_PATH,
     work: Annotated[Path, typer.Option(help="Stills and checkpoints.")] = Path("build/mini"),
-    minutes_vae: Annotated[
-        float | None, typer.Option(help="Minutes for the autoencoder; 42 on a CPU, else 8.")
-    ] = None,
-    minutes_denoiser: Annotated[
-        float | None, typer.Option(help="Minutes for the denoiser; 240 on a CPU, else 15.")
-    ] = None,
-    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")] = 2,
+    minutes_vae: VaeMinutes = None,
+    minutes_denoiser: DenoiserMinutes = None,
+    device: Device = "cpu",
+    threads: Threads = 2,
 ) -> None:
     """Train the embedded model; the same command goes on after an interruption."""
     # The trainings share each batch among threads, see `tempprop.mini.parallel`.

@@ -14,7 +14,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from tempprop.mini.networks import build_scheduler, build_text_encoder, build_unet
+from tempprop.mini.networks import build_scheduler, build_text_encoder, build_unet, take_over
 from tempprop.mini.parallel import Part
 from tempprop.mini.training import Effort, Recipe, train_module
 
@@ -96,7 +96,11 @@ RECIPE = Recipe("denoiser", _is_inner, muon_rate=2e-3, adam_rate=1e-3, averaging
 
 
 def train_denoiser(
-    data: TrainingSet, tokenizer: CLIPTokenizer, work: Path, effort: Effort
+    data: TrainingSet,
+    tokenizer: CLIPTokenizer,
+    work: Path,
+    effort: Effort,
+    start: Denoiser | None = None,
 ) -> Denoiser:
     """Train the denoiser, or go on where a run was interrupted.
 
@@ -105,13 +109,17 @@ def train_denoiser(
         tokenizer: Gives the size of the text encoder's vocabulary.
         work: Directory of the checkpoint ``denoiser.pt``.
         effort: Time, device and threads.
+        start: The denoiser to begin with, perhaps of other words; None for random weights.
 
     Returns:
         The denoiser with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
     device = effort.device
-    model = Denoiser(build_unet(), build_text_encoder(tokenizer)).to(device).train()
+    model = Denoiser(build_unet(), build_text_encoder(tokenizer))
+    if start is not None:
+        take_over(model, start)
+    model.to(device).train()
     if device.type == "cpu":
         # Over so few tokens, the backward pass of fused attention takes longer than all the rest.
         model.unet.set_attn_processor(AttnProcessor())

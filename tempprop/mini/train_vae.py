@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tempprop.mini.networks import PICTURE, build_vae
+from tempprop.mini.networks import PICTURE, build_vae, take_over
 from tempprop.mini.parallel import Part
 from tempprop.mini.training import Effort, Recipe, train_module
 
@@ -79,7 +79,9 @@ def random_batch(
     return np.stack(squares)
 
 
-def train_vae(stills: NDArray[np.uint8], work: Path, effort: Effort) -> AutoencoderKL:
+def train_vae(
+    stills: NDArray[np.uint8], work: Path, effort: Effort, start: AutoencoderKL | None = None
+) -> AutoencoderKL:
     """Train the autoencoder, or go on where a run was interrupted.
 
     It learns from crops first, which show more variety for the same effort, and from whole
@@ -89,12 +91,16 @@ def train_vae(stills: NDArray[np.uint8], work: Path, effort: Effort) -> Autoenco
         stills: Pictures, shape (n, 128, 128, 3), 0 to 255.
         work: Directory of the checkpoint ``vae.pt``.
         effort: Time, device and threads.
+        start: The autoencoder to begin with; None for random weights.
 
     Returns:
         The autoencoder with averaged weights, in evaluation mode.
     """
     torch.manual_seed(0)
-    vae, device = build_vae().to(effort.device), effort.device
+    vae, device = build_vae(), effort.device
+    if start is not None:
+        take_over(vae, start)
+    vae.to(device)
 
     def part(target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(device.type, torch.bfloat16):

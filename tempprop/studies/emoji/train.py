@@ -1,9 +1,10 @@
 """Trains the embedded model's architecture on stills of the animations.
 
 ``python -m tempprop.studies.emoji.train WORK`` learns the tokenizer, trains the autoencoder and
-then the denoiser with its text encoder, and saves the pipeline in half precision. It can be
-interrupted; the same command goes on. The networks and their trainers are those of
-`tempprop.mini`; only the data differs.
+then the denoiser with its text encoder, and saves the pipeline in half precision. The embedded
+model's weights are the first ones, all but those of its words: how edges and shades look need not
+be learned twice. It can be interrupted; the same command goes on. The networks and their trainers
+are those of `tempprop.mini`.
 
 `docs/emoji.md` has the plan of how long it should take.
 """
@@ -18,8 +19,16 @@ import typer
 from transformers import CLIPTokenizer
 
 from tempprop.errors import InputError
+from tempprop.mini import MINI_PATH
 from tempprop.mini.networks import build_tokenizer
-from tempprop.mini.train import efforts_of, train_pipeline
+from tempprop.mini.train import (
+    DenoiserMinutes,
+    Device,
+    Threads,
+    VaeMinutes,
+    efforts_of,
+    train_pipeline,
+)
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.emoji.dataset import Still, read_stills
 
@@ -66,14 +75,13 @@ def belongs_to(training: Path, work: Path) -> None:
 @app.command()
 def train(
     work: Annotated[Path, typer.Argument(help="Directory of the prepared data.")],
-    minutes_vae: Annotated[
-        float | None, typer.Option(help="Minutes for the autoencoder; 42 on a CPU, else 8.")
-    ] = None,
-    minutes_denoiser: Annotated[
-        float | None, typer.Option(help="Minutes for the denoiser; 240 on a CPU, else 15.")
-    ] = None,
-    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
-    threads: Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")] = 2,
+    minutes_vae: VaeMinutes = None,
+    minutes_denoiser: DenoiserMinutes = None,
+    from_scratch: Annotated[
+        bool, typer.Option(help="Begin with random weights, not with the embedded model's.")
+    ] = False,
+    device: Device = "cpu",
+    threads: Threads = 2,
 ) -> None:
     """Train on the prepared stills; the same command goes on after an interruption."""
     # The trainings share each batch among threads, see `tempprop.mini.parallel`.
@@ -91,6 +99,7 @@ def train(
         training,
         training / "model",
         efforts_of(minutes_vae, minutes_denoiser, place, threads),
+        None if from_scratch else MINI_PATH,
     )
     typer.echo(f"the pipeline is in {training / 'model'}")
 
