@@ -89,7 +89,7 @@ INSTRUMENTS = {
             lambda shown, frames: shown.num_frames == frames >= FEWEST_VIDEO_FRAMES,
             "all of the frames that are asked for, nine at least",
         ),
-        Instrument("inception", 1, _trained("inception")),
+        Instrument("inception", 2, _trained("inception")),
         Instrument(
             "lpips",
             1,

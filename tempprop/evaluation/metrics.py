@@ -81,9 +81,9 @@ METRICS = (
         ".4f",
         "higher",
         "inception",
-        "mean cosine of the features of InceptionV3 of each frame and frame 0: VBench's subject "
-        "consistency has those of DINO, so that values do not compare with its. A still clip is "
-        "best.",
+        "mean cosine of the features of InceptionV3 of frame 0 and three more, evenly spaced: "
+        "VBench's subject consistency has those of DINO and all frames, so that values do not "
+        "compare with its. A still clip is best.",
     ),
     Metric(
         "warping_error",
