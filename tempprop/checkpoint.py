@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 
 from tempprop.coupling import Carry, CoupledEstimates
 from tempprop.errors import InputError
+from tempprop.noise import NoiseState
 
-NOISE = "noise"
+NOISE, COURSE = "noise", "course"
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,12 @@ class ClipState:
 
     Attributes:
         next_frame: Number of the first frame that is not done.
-        noise: Of the frame before it, shape `(channels, h, w)`, float32, on the CPU.
+        noise: Of the frame before it, shape `(channels, h, w)`, and where it was going.
         carry: What the coupling saw last, at every step.
     """
 
     next_frame: int
-    noise: torch.Tensor
+    noise: NoiseState
     carry: Carry
 
 
@@ -42,7 +43,8 @@ def save_checkpoint(path: Path, state: ClipState, key: str) -> None:
         state: `FrameChunk.state` of the last frames that were kept.
         key: Content key of the clip, see `tempprop.spec.clip_key`.
     """
-    tensors, same_as = {NOISE: state.noise.contiguous()}, dict[str, str]()
+    noise, same_as = state.noise, dict[str, str]()
+    tensors = {NOISE: noise.noise.contiguous(), COURSE: noise.course.contiguous()}
     for field in fields(CoupledEstimates):
         steps = torch.stack([getattr(step, field.name) for step in state.carry]).cpu()
         twin = next((name for name, other in tensors.items() if torch.equal(other, steps)), None)
@@ -79,7 +81,7 @@ def load_checkpoint(path: Path, key: str, device: torch.device | str = "cpu") ->
             field.name: tensors[same_as.get(field.name, field.name)].to(device)
             for field in fields(CoupledEstimates)
         }
-        noise = tensors[NOISE]
+        noise = NoiseState(tensors[NOISE], tensors[COURSE])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise InputError(
             f"{path} is not the checkpoint of a clip: {error}. Render the clip from its beginning"

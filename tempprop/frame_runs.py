@@ -20,16 +20,15 @@ from tempprop.motion import (
     camera_maps,
     ending_maps,
     in_latent_pixels,
-    inverse,
-    maps_from_first,
     views,
 )
 from tempprop.noise import (
-    LOOP_SEED,
-    chain_correlations,
+    NoiseRun,
+    NoiseState,
     correlated_noise,
     frame_noise,
     looped_noise,
+    return_begins,
 )
 from tempprop.pipeline import LoadedModel
 from tempprop.prompt_travel import frame_embeddings
@@ -77,7 +76,7 @@ class PreparedRun:
         run: The frames.
         embeddings: The prompt of each.
         noise: Initial noise of each, shape `(frames, channels, h, w)`, on the CPU.
-        chain: Noise from which the next run goes on, shape of one latent.
+        chain: Noise from which the next run goes on.
         views: How each frame sees those before it; None for a camera that stands still.
         held: What the first of the frames is held to.
     """
@@ -85,7 +84,7 @@ class PreparedRun:
     run: FrameRun
     embeddings: Sequence[Embeddings]
     noise: torch.Tensor
-    chain: torch.Tensor
+    chain: NoiseState
     views: Sequence[View] | None
     held: HeldTo | None
 
@@ -129,8 +128,8 @@ def prepare(
     return PreparedRun(
         run=run,
         embeddings=_embeddings(model, encode, run),
-        noise=_noise(run, chain, layout, endings),
-        chain=chain[-1],
+        noise=_noise(run, chain.frames, layout),
+        chain=chain.state,
         views=views(camera, layout.shape[1:], model.device, endings) if camera else None,
         held=_picture(model, run, layout, picture_digest),
     )
@@ -206,7 +205,7 @@ def _companion(
     if frame == 0:
         noise = frame_noise(of.spec.seed, 0, layout.shape)[None]
     else:
-        noise = _noise(run, state.noise[None], layout, _endings(run, layout))
+        noise = _noise(run, state.noise.noise[None], layout)
     estimate = "first" if frame == 0 else "previous"
     return PreparedRun(
         run=run,
@@ -251,40 +250,32 @@ def _embeddings(model: LoadedModel, encode: PromptEncoder, run: FrameRun) -> lis
     return [frame_embeddings(family, spec, frame, encode, guided=guided) for frame in run.frames]
 
 
-def _chain(run: FrameRun, layout: LatentLayout, camera: list[CameraMaps] | None) -> torch.Tensor:
+def _chain(run: FrameRun, layout: LatentLayout, camera: list[CameraMaps] | None) -> NoiseRun:
     """Draw the noise that goes on from frame to frame."""
-    spec, place = run.spec, (run.first_frame, run.num_frames)
-    rho = spec.noise_correlation
     return correlated_noise(
-        LOOP_SEED + spec.seed if spec.loop else spec.seed,
-        *place,
+        run.spec.seed,
+        run.first_frame,
+        run.num_frames,
         layout.shape,
-        chain_correlations(rho, *place, spec.num_frames) if spec.loop else rho,
+        run.spec.noise_correlation,
         run.state.noise if run.state is not None else None,
         [frame.from_previous for frame in camera] if camera is not None else None,
     )
 
 
-def _noise(
-    run: FrameRun, chain: torch.Tensor, layout: LatentLayout, endings: list[Matrix] | None
-) -> torch.Tensor:
+def _noise(run: FrameRun, chain: torch.Tensor, layout: LatentLayout) -> torch.Tensor:
     """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
     spec = run.spec
     if not spec.loop:
         return chain
+    camera = None
+    if spec.motion != Motion():
+        begin = return_begins(run.first_frame, spec.num_frames)
+        size = (spec.width, spec.height)
+        maps = camera_maps(spec.motion, begin + 1, spec.num_frames - begin, size)
+        camera = [in_latent_pixels(frame.from_previous, layout.scale) for frame in maps]
     place = (spec.seed, run.first_frame, spec.num_frames, spec.noise_correlation)
-    if endings is None:
-        return looped_noise(chain, *place)
-    size = (spec.width, spec.height)
-    behind = maps_from_first(spec.motion, run.first_frame, run.num_frames, size)
-    return looped_noise(
-        chain,
-        *place,
-        [
-            (in_latent_pixels(way, layout.scale), inverse(ending))
-            for way, ending in zip(behind, endings, strict=True)
-        ],
-    )
+    return looped_noise(chain, *place, camera)
 
 
 def _picture(

@@ -125,26 +125,6 @@ def camera_maps(
         ]
 
 
-def maps_from_first(
-    motion: Motion, first_frame: int, num_frames: int, size: tuple[int, int]
-) -> list[Matrix]:
-    """Give W_{0->f} for a run of frames: where what frame 0 shows lies in them.
-
-    With the names of `camera_maps`, and frame 0 for a, it is
-    u -> M_f * (u + sum over k <= f of t_k / M_{k-1}).
-
-    Args:
-        motion: The camera motion. Its values at frame f lead from frame f - 1 to frame f.
-        first_frame: Number of the first frame of the run.
-        num_frames: Length of the run.
-        size: Width and height in pixels.
-    """
-    end = first_frame + num_frames
-    with np.errstate(over="ignore", invalid="ignore"):
-        total, steps = _way_from_first(motion, end)
-        return [_about_center(total[f], total[f] * steps[f], size) for f in range(first_frame, end)]
-
-
 def ending_maps(
     motion: Motion, first_frame: int, num_frames: int, length: int, size: tuple[int, int]
 ) -> list[Matrix]:

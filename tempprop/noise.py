@@ -2,25 +2,26 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from tempprop.motion import Matrix, is_identity, moved
+from tempprop.motion import Matrix, inverse, is_identity, moved
 
 GRAINS = 4
 """Into how many grains, in each direction, a pixel's noise is split before it moves."""
 
-SEAM_EXPONENT = 0.7
-"""Chosen on the embedded model: with 1, the seam was the wider step in two clips of three."""
+LONGEST_RETURN = 64
+"""Frames over which a loop is led back to frame 0, if it has so many: long against the frames that
+noise of any useful correlation remembers, and short enough to be drawn again for every run."""
 
 LOOP_SEED = 2**63
 """Above all seeds of clips: added to one, it gives another that no clip has."""
 
-_FRESH, _WARP, _SEAM, _BEHIND, _AHEAD = range(5)
+_FRESH, _WARP, _COURSE = range(3)
 """Streams of one frame's generator that never meet: 2^192 draws lie between them."""
 
 
@@ -77,138 +78,197 @@ def warp_noise(
     return torch.from_numpy(arrived.reshape(noise.shape).astype(np.float32))
 
 
+@dataclass(frozen=True)
+class NoiseState:
+    """What the noise of one frame leaves to the next.
+
+    Attributes:
+        noise: The noise itself, shape of one latent, float32, on the CPU.
+        course: What the frame before had that this one has not, of unit variance: that frame's
+            noise is rho * noise + sqrt(1 - rho^2) * course. It tells where the noise was going.
+    """
+
+    noise: torch.Tensor
+    course: torch.Tensor
+
+
+@dataclass(frozen=True)
+class NoiseRun:
+    """The noise of a run of frames.
+
+    Attributes:
+        frames: Shape `(frames, *shape)`, float32, on the CPU.
+        state: What the last of them leaves to the next run.
+    """
+
+    frames: torch.Tensor
+    state: NoiseState
+
+
 def correlated_noise(
     seed: int,
     first_frame: int,
     num_frames: int,
     shape: Sequence[int],
-    correlation: float | Sequence[float],
-    previous: torch.Tensor | None = None,
+    correlation: float,
+    previous: NoiseState | None = None,
     camera: Sequence[Matrix] | None = None,
-) -> torch.Tensor:
-    """Draw the initial noise of a run of frames as a first-order autoregression.
+) -> NoiseRun:
+    """Draw the initial noise of a run of frames, which changes smoothly along them.
 
-    With eta_f the fresh noise of frame f, and W_f the camera motion into it: eps_0 = eta_0 and
-    eps_f = rho * W_f(eps_{f-1}) + sqrt(1 - rho^2) * eta_f. Every frame is white and of unit
-    variance, and where the camera stands still, frames that lie k apart have the correlation
-    rho^k.
+    It is the autoregression of second order with one double root r (Box & Jenkins, "Time Series
+    Analysis", section 3.2.4): that of first order, put through itself once more. Where a first
+    order turns off at random at every frame, this keeps its course for a while, as things that move
+    do. Neighbours have the correlation rho = 2r / (1 + r^2), and frames that lie k apart the
+    correlation r^k * (1 + k * sqrt(1 - rho^2)).
+
+    It is computed as a lattice (Makhoul, "Linear prediction", 1975, section VI) of rotations, which
+    keep every frame white and of unit variance, and which a moving camera can come between. With
+    eta_f the fresh noise of frame f, W_f the camera motion into it and u the course:
+
+        w_f   = sqrt(1 - r^4) * eta_f - r^2 * W_f(u_{f-1})
+        eps_f = rho * W_f(eps_{f-1}) + sqrt(1 - rho^2) * w_f
+        u_f   = sqrt(1 - rho^2) * W_f(eps_{f-1}) - rho * w_f
+
+    and eps_0 = eta_0, with a white u_0 of its own.
 
     Args:
         seed: Seed of the clip.
         first_frame: Number of the first frame of the run.
         num_frames: Length of the run.
         shape: Shape of one frame's latent.
-        correlation: rho, 0 for independent frames, 1 for the same noise in all frames; or one for
-            each frame of the run, with the frame before it.
-        previous: Noise of the frame before the run, of the given shape; None if and only if the
-            run begins with frame 0.
+        correlation: rho, 0 for independent frames, 1 for the same noise in all frames.
+        previous: What the frame before the run left behind; None if and only if the run begins
+            with frame 0.
         camera: W_f of each frame of the run, in latent pixels; None for a camera that stands
             still.
-
-    Returns:
-        Noise of shape `(num_frames, *shape)`, float32, on the CPU.
 
     Raises:
         ValueError: `previous` is missing, or given for frame 0.
     """
     if (previous is None) != (first_frame == 0):
         raise ValueError("the noise of the previous frame is needed for every run but the first")
-    rhos = [correlation] * num_frames if isinstance(correlation, float) else correlation
     frames: list[torch.Tensor] = []
+    state = previous
     for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
-        fresh = frame_noise(seed, frame, shape)
-        if previous is not None and camera is not None:
-            previous = _with_camera(previous, camera[index], seed, frame, _WARP)
-        rho = rhos[index]
-        previous = fresh if previous is None else rho * previous + math.sqrt(1 - rho**2) * fresh
-        frames.append(previous)
-    return torch.stack(frames)
+        if state is None:
+            state = NoiseState(frame_noise(seed, 0, shape), _first_course(seed, shape))
+        else:
+            if camera is not None:
+                state = _state_with_camera(state, camera[index], seed, frame)
+            state = _next_state(state, frame_noise(seed, frame, shape), correlation)
+        frames.append(state.noise)
+    assert state is not None, "a run has a frame at least"
+    return NoiseRun(torch.stack(frames), state)
 
 
-def share_of_ends(correlation: float, frame: int, length: int) -> float:
-    """Tell how much a frame of a loop correlates with frame 0, both behind and ahead of it.
-
-    An autoregression that comes back to where it began, the bridge of the Ornstein-Uhlenbeck
-    process from u to u (Barczy & Kern, "Sample path deviations of the Wiener and the
-    Ornstein-Uhlenbeck process from its bridges", 2013), has the mean
-    u * (r^f + r^(N - f)) / (1 + r^N). Here r = rho^0.7: the two steps at the seam are a little
-    smaller than the others, so that what the denoising adds of its own does not open it.
+def autocorrelation(correlation: float, distance: int) -> float:
+    """Tell how much frames of `correlated_noise` that lie so far apart correlate, camera at rest.
 
     Args:
-        correlation: rho, 0 to 1.
-        frame: f, 0 to N.
-        length: N, frames of the loop.
+        correlation: rho, of neighbours.
+        distance: k, in frames.
     """
-    closer: float = correlation**SEAM_EXPONENT
-    ends: float = closer**frame + closer ** (length - frame)
-    return ends / (1 + closer**length)
+    turn = math.sqrt(1 - correlation**2)
+    root = correlation / (1 + turn)
+    return float(root**distance * (1 + distance * turn))
 
 
-def chain_correlations(
-    correlation: float, first_frame: int, num_frames: int, length: int
-) -> list[float]:
-    """Give the correlations of a loop's chain for which its neighbouring frames correlate by rho.
-
-    The share that frames f - 1 and f have in frame 0 makes them correlate by c_{f-1} * c_f already;
-    the chain adds sqrt(1 - c_{f-1}^2) * sqrt(1 - c_f^2) times its own correlation.
-
-    Args:
-        correlation: rho, 0 to 1.
-        first_frame: Number of the first frame of the run.
-        num_frames: Length of the run.
-        length: N, frames of the loop.
-    """
-    frames = range(first_frame, first_frame + num_frames)
-    shares = [
-        share_of_ends(correlation, abs(frame), length) for frame in (first_frame - 1, *frames)
-    ]
-    chain = []
-    for before, share in pairwise(shares):
-        free = math.sqrt(max(0.0, (1 - before**2) * (1 - share**2)))
-        chain.append(min(1.0, max(0.0, (correlation - before * share) / free)) if free else 0.0)
-    return chain
+def return_begins(first_frame: int, length: int) -> int:
+    """Give the first frame of those from `first_frame` on that is led back to frame 0."""
+    return max(first_frame, length - LONGEST_RETURN)
 
 
 def looped_noise(
-    chain: torch.Tensor,
+    onward: torch.Tensor,
     seed: int,
     first_frame: int,
     length: int,
     correlation: float,
-    camera: Sequence[tuple[Matrix, Matrix]] | None = None,
+    camera: Sequence[Matrix] | None = None,
 ) -> torch.Tensor:
     """Lead the noise of a run of frames back to that of frame 0, which follows on the last frame.
 
-    eps_f = c_f * E_f + sqrt(1 - c_f^2) * chain_f with c_f of `share_of_ends`, and eps_0 = E_0. E_f
-    is the noise of frame 0, as it has come with the camera or as it is to be met at the end: pixel
-    by pixel, at random, one is replaced by the other along the clip. Every frame is white and of
-    unit variance, and it correlates with the frames before the seam as with those after it.
+    Frame N of the loop is frame 0 again, and what came before frame 0 belongs before it. So a
+    second chain Y goes backwards from there: Y_N = eps_0, Y_{N-1} is the noise that the course of
+    frame 0 says was before it, and so on, for an autoregression looks the same in both directions.
+    One chain X fades into the other:
+
+        eps_f = (cos(t) * X_f + sin(t) * Y_f) / sqrt(1 + r * sin(2t))
+
+    where t rises smoothly from 0 to a right angle along the last frames, 64 at most, and r is the
+    correlation of the two. There is no seam, neither in the noise nor in its course.
 
     Args:
-        chain: `correlated_noise` of the run under the seed `LOOP_SEED + seed`, which knows nothing
-            of frame 0, with `chain_correlations`; shape `(frames, channels, h, w)`.
+        onward: X, the frames of `correlated_noise`, shape `(frames, channels, h, w)`.
         seed: Seed of the clip.
         first_frame: Number of the first frame of the run.
         length: N, frames of the loop.
         correlation: rho, 0 to 1.
-        camera: W_{0->f} and the inverse of W_{f->N} for each frame of the run, in latent pixels;
-            None for a camera that stands still.
+        camera: W_f, in latent pixels, of the frames after `return_begins` up to N; None for a
+            camera that stands still.
 
     Returns:
-        Noise of the shape of `chain`, float32, on the CPU.
+        Noise of the shape of `onward`, float32, on the CPU.
     """
-    first = frame_noise(seed, 0, chain.shape[1:])
-    turn = torch.from_numpy(_generator(seed, 0, _SEAM).random(chain.shape[2:]))
-    frames = []
-    for index, frame in enumerate(range(first_frame, first_frame + len(chain))):
-        behind = ahead = first
-        if camera is not None:
-            behind = _with_camera(first, camera[index][0], seed, frame, _BEHIND)
-            ahead = _with_camera(first, camera[index][1], seed, frame, _AHEAD)
-        ends = torch.where(turn * length < frame, ahead, behind)
-        share = share_of_ends(correlation, frame, length)
-        frames.append(share * ends + math.sqrt(max(0.0, 1 - share**2)) * chain[index])
+    begin = return_begins(first_frame, length)
+    frames = list(onward)
+    returning = _returning_noise(seed, begin, length, onward.shape[1:], correlation, camera)
+    for frame, noise in zip(range(length - 1, begin - 1, -1), returning, strict=True):
+        if 0 < frame < first_frame + len(frames):
+            there = frame - first_frame
+            common = autocorrelation(correlation, length)
+            if camera is not None:
+                common = float(torch.cosine_similarity(frames[there].ravel(), noise.ravel(), 0))
+            angle = _fading_angle(frame, length)
+            faded = math.cos(angle) * frames[there] + math.sin(angle) * noise
+            frames[there] = faded / math.sqrt(1 + common * math.sin(2 * angle))
     return torch.stack(frames)
+
+
+def _returning_noise(
+    seed: int,
+    begin: int,
+    length: int,
+    shape: Sequence[int],
+    rho: float,
+    camera: Sequence[Matrix] | None,
+) -> Iterator[torch.Tensor]:
+    """Give Y of `looped_noise` for the frames from N - 1 down to `begin`."""
+    state = NoiseState(frame_noise(seed, 0, shape), _first_course(seed, shape))
+    for back in range(1, length - begin + 1):
+        if camera is not None:
+            state = _state_with_camera(state, inverse(camera[-back]), LOOP_SEED + seed, back)
+        if back == 1:
+            state = _turned(state.noise, state.course, rho)
+        else:
+            state = _next_state(state, frame_noise(LOOP_SEED + seed, back, shape), rho)
+        yield state.noise
+
+
+def _fading_angle(frame: int, length: int) -> float:
+    """Rise from 0 to a right angle along the frames that are led back, at rest at both ends."""
+    way = min(length, LONGEST_RETURN)
+    share = (frame - (length - way)) / way
+    return math.pi / 2 * share**2 * (3 - 2 * share)
+
+
+def _first_course(seed: int, shape: Sequence[int]) -> torch.Tensor:
+    generator = _generator(seed, 0, _COURSE)
+    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+
+
+def _next_state(state: NoiseState, fresh: torch.Tensor, rho: float) -> NoiseState:
+    """Take one step of the lattice, see `correlated_noise`."""
+    kept = (rho / (1 + math.sqrt(1 - rho**2))) ** 2
+    change = math.sqrt(1 - kept**2) * fresh - kept * state.course
+    return _turned(state.noise, change, rho)
+
+
+def _turned(noise: torch.Tensor, change: torch.Tensor, rho: float) -> NoiseState:
+    """Turn noise towards what is to change it, and leave behind what it was."""
+    turn = math.sqrt(1 - rho**2)
+    return NoiseState(rho * noise + turn * change, turn * noise - rho * change)
 
 
 def step_noise_generator(seed: int) -> torch.Generator:
@@ -225,6 +285,13 @@ def step_noise_generator(seed: int) -> torch.Generator:
     """
     digest = hashlib.sha256(f"step noise of {seed}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def _state_with_camera(state: NoiseState, camera_map: Matrix, seed: int, frame: int) -> NoiseState:
+    """Move noise and course by the same ways, but of grains that are drawn for each."""
+    both = torch.cat([state.noise, state.course])
+    moved_noise, moved_course = _with_camera(both, camera_map, seed, frame, _WARP).chunk(2)
+    return NoiseState(moved_noise, moved_course)
 
 
 def _with_camera(

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from tempprop.keyframes import Track, within
 
-RENDER_VERSION = 3
+RENDER_VERSION = 4
 """Raised whenever the same spec would give other pixels than before."""
 
 RECORD_SCHEMA_VERSION: Literal[1] = 1

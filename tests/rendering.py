@@ -71,7 +71,8 @@ def plain_diffusers(model: LoadedModel, spec: ClipSpec, **arguments: Any) -> Fra
     The noise is that of an uncoupled clip; `arguments` are further ones of the pipeline's.
     """
     layout = latent_layout(model.pipeline, spec.height, spec.width)
-    noise = correlated_noise(spec.seed, 0, spec.num_frames, layout.shape, spec.noise_correlation)
+    rho = spec.noise_correlation
+    noise = correlated_noise(spec.seed, 0, spec.num_frames, layout.shape, rho).frames
     prompt = {"prompt": spec.prompt, "num_images_per_prompt": spec.num_frames}
     images = model.pipeline(
         **prompt | arguments,

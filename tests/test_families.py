@@ -199,7 +199,7 @@ def test_a_moving_camera_moves_later_frames_and_is_chunk_exact(model, coupled):
 
 def test_the_noise_that_goes_in_is_what_the_first_step_sees_on_its_grid(checkpoint, model):
     layout = latent_layout(model.pipeline, 64, 96)
-    noise = correlated_noise(3, 0, 2, layout.shape, 0.5)
+    noise = correlated_noise(3, 0, 2, layout.shape, 0.5).frames
     scheduler, seen = model.pipeline.scheduler, []
     original = scheduler.step
 

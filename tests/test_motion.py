@@ -16,7 +16,6 @@ from tempprop.motion import (
     in_latent_pixels,
     inverse,
     is_identity,
-    maps_from_first,
     moved,
     seen,
     views,
@@ -120,13 +119,6 @@ def test_anchors_of_a_long_zoom_are_as_exact_as_those_of_its_beginning(zoom):
     for one, other in zip(early, late, strict=True):
         assert np.array_equal(one.to_outgoing, other.to_outgoing)
         assert np.array_equal(one.to_incoming, other.to_incoming)
-
-
-@given(motions, st.integers(0, 6), st.integers(1, 4))
-def test_the_maps_from_frame_0_are_those_of_a_clip_that_ends_there(motion, first, count):
-    run = maps_from_first(motion, first, count, (WIDTH, HEIGHT))
-    for frame, matrix in enumerate(run, first):
-        assert np.array_equal(matrix, ending_maps(motion, 0, 1, frame, (WIDTH, HEIGHT))[0])
 
 
 @given(motions, st.sampled_from([2, 8, 16]), st.floats(0, WIDTH), st.floats(0, HEIGHT))

@@ -1,17 +1,18 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tempprop.motion import IDENTITY, camera_maps, ending_maps, inverse, seen, views
+from tempprop.motion import IDENTITY, camera_maps, seen, views
 from tempprop.noise import (
-    LOOP_SEED,
-    chain_correlations,
+    autocorrelation,
     correlated_noise,
     frame_noise,
     looped_noise,
-    share_of_ends,
+    return_begins,
     step_noise_generator,
     warp_noise,
 )
@@ -32,18 +33,18 @@ def test_seeds_that_agree_in_their_low_bits_differ():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.9, 0.99, 1.0])
 def test_unit_variance_and_stated_correlation(correlation):
-    noise = correlated_noise(5, 0, 12, SHAPE, correlation).flatten(1)
+    noise = correlated_noise(5, 0, 12, SHAPE, correlation).frames.flatten(1)
     # 16,384 samples: the standard error of a variance or correlation is below 0.012.
     assert torch.allclose(noise.var(dim=1), torch.ones(12), atol=0.06)
     assert noise.mean(dim=1).abs().max() < 0.05
     measured = torch.corrcoef(noise)
     for distance in (1, 2, 5):
-        expected = torch.full((12 - distance,), correlation**distance)
+        expected = torch.full((12 - distance,), autocorrelation(correlation, distance))
         assert torch.allclose(measured.diagonal(distance), expected, atol=0.05)
 
 
 def test_full_correlation_repeats_frame_zero():
-    noise = correlated_noise(5, 0, 4, SHAPE, 1.0)
+    noise = correlated_noise(5, 0, 4, SHAPE, 1.0).frames
     assert all(torch.equal(frame, noise[0]) for frame in noise)
 
 
@@ -57,8 +58,28 @@ def test_a_run_continues_where_the_run_before_ended(seed, cut, correlation):
     shape = (1, 3, 3)
     whole = correlated_noise(seed, 0, 8, shape, correlation)
     head = correlated_noise(seed, 0, cut, shape, correlation)
-    tail = correlated_noise(seed, cut, 8 - cut, shape, correlation, head[-1])
-    assert torch.equal(torch.cat([head, tail]), whole)
+    tail = correlated_noise(seed, cut, 8 - cut, shape, correlation, head.state)
+    assert torch.equal(torch.cat([head.frames, tail.frames]), whole.frames)
+
+
+@pytest.mark.parametrize("correlation", [0.8, 0.9, 0.97])
+def test_noise_keeps_its_course(correlation):
+    """The differences of neighbours are correlated as the double root says, and not at random."""
+    noise = correlated_noise(5, 0, 16, (4, 128, 128), correlation).frames.flatten(1)
+    steps = noise.diff(dim=0)
+    two_apart = 2 * correlation - 1 - autocorrelation(correlation, 2)
+    expected = torch.full((14,), two_apart / (2 - 2 * correlation))
+    # 65,536 samples: the standard error of a correlation is below 0.004.
+    assert torch.allclose(torch.corrcoef(steps).diagonal(1), expected, atol=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(correlation=st.floats(0, 1))
+def test_what_a_frame_leaves_tells_the_noise_before_it(correlation):
+    before = correlated_noise(5, 0, 3, (2, 3, 3), correlation).frames[-1]
+    state = correlated_noise(5, 0, 4, (2, 3, 3), correlation).state
+    told = correlation * state.noise + math.sqrt(1 - correlation**2) * state.course
+    assert torch.allclose(told, before, atol=1e-5)
 
 
 def test_a_run_in_the_middle_needs_the_frame_before():
@@ -93,7 +114,7 @@ def _camera(motion, num_frames=6):
 
 @pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
 def test_noise_that_moved_is_white_and_of_unit_variance(motion):
-    noise = correlated_noise(5, 0, 6, SHAPE, 1.0, camera=_camera(motion))[-1]
+    noise = correlated_noise(5, 0, 6, SHAPE, 1.0, camera=_camera(motion)).frames[-1]
     # 16,384 samples: the standard error of each figure is below 0.012.
     assert noise.mean().abs() < 0.04
     assert noise.var() == pytest.approx(1, abs=0.05)
@@ -121,7 +142,7 @@ def test_the_variance_is_one_at_every_place(motion):
 @pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
 def test_the_noise_goes_where_the_camera_says(motion):
     """Coarse noise is carried along: it agrees with its predecessor seen through the map."""
-    before, after = correlated_noise(5, 0, 2, SHAPE, 1.0, camera=_camera(motion, 2))
+    before, after = correlated_noise(5, 0, 2, SHAPE, 1.0, camera=_camera(motion, 2)).frames
     view = views(_maps(motion, 2), SHAPE[1:], torch.device("cpu"))[1]
 
     def agreement(sampling):
@@ -139,7 +160,7 @@ def test_the_noise_goes_where_the_camera_says(motion):
 def test_whole_pixels_of_noise_are_moved_to_the_bit(x, y):
     before, after = correlated_noise(
         7, 0, 2, (2, 8, 8), 1.0, camera=[IDENTITY, np.array([[1, 0, x], [0, 1, y], [0, 0, 1.0]])]
-    )
+    ).frames
     for row in range(8):
         for column in range(8):
             inside = 0 <= row - y < 8 and 0 <= column - x < 8
@@ -149,7 +170,7 @@ def test_whole_pixels_of_noise_are_moved_to_the_bit(x, y):
 
 def test_a_camera_at_rest_is_no_camera_to_the_bit():
     at_rest = correlated_noise(5, 0, 4, SHAPE, 0.7, camera=_camera(Motion(), 4))
-    assert torch.equal(at_rest, correlated_noise(5, 0, 4, SHAPE, 0.7))
+    assert torch.equal(at_rest.frames, correlated_noise(5, 0, 4, SHAPE, 0.7).frames)
 
 
 @pytest.mark.parametrize("motion", MOTIONS.values(), ids=MOTIONS)
@@ -157,35 +178,36 @@ def test_moving_noise_continues_where_the_run_before_ended(motion):
     camera = _camera(motion)
     whole = correlated_noise(9, 0, 6, SHAPE, 0.8, camera=camera)
     head = correlated_noise(9, 0, 2, SHAPE, 0.8, camera=camera[:2])
-    tail = correlated_noise(9, 2, 4, SHAPE, 0.8, head[-1], camera[2:])
-    assert torch.equal(torch.cat([head, tail]), whole)
+    tail = correlated_noise(9, 2, 4, SHAPE, 0.8, head.state, camera[2:])
+    assert torch.equal(torch.cat([head.frames, tail.frames]), whole.frames)
 
 
 def test_moving_noise_keeps_the_correlation():
-    """A shift by whole pixels: what moved agrees with what it was by rho, per frame."""
-    noise = correlated_noise(5, 0, 4, SHAPE, 0.8, camera=_camera(Motion(translation_x=2), 4))
+    """A shift by whole pixels: what moved agrees with what it was as much as at rest."""
+    moving = correlated_noise(5, 0, 4, SHAPE, 0.8, camera=_camera(Motion(translation_x=2), 4))
+    noise = moving.frames
     for distance in (1, 2, 3):
         pair = torch.stack([noise[0, :, :, : -2 * distance], noise[distance, :, :, 2 * distance :]])
-        assert torch.corrcoef(pair.flatten(1))[0, 1] == pytest.approx(0.8**distance, abs=0.05)
+        assert torch.corrcoef(pair.flatten(1))[0, 1] == pytest.approx(
+            autocorrelation(0.8, distance), abs=0.05
+        )
 
 
 LENGTH = 12
 
 
 def _loop(correlation, motion=None, shape=SHAPE, first_frame=0, num_frames=LENGTH, previous=None):
-    """Noise of a run of a loop, and the end of the chain for the next run."""
-    size, steps, ways = (shape[2], shape[1]), None, None
-    frames = range(first_frame, first_frame + num_frames)
+    """Noise of a run of a loop, and what the run leaves to the next."""
+    size, steps, rest = (shape[2], shape[1]), None, None
     if motion is not None:
-        maps = camera_maps(motion, first_frame, num_frames, size)
-        steps = [step.from_previous for step in maps]
-        behind = [ending_maps(motion, 0, 1, frame, size)[0] for frame in frames]
-        ahead = ending_maps(motion, first_frame, num_frames, LENGTH, size)
-        ways = [(one, inverse(other)) for one, other in zip(behind, ahead, strict=True)]
-    rhos = chain_correlations(correlation, first_frame, num_frames, LENGTH)
-    run = (first_frame, num_frames, shape, rhos, previous, steps)
-    chain = correlated_noise(LOOP_SEED + 5, *run)
-    return looped_noise(chain, 5, first_frame, LENGTH, correlation, ways), chain[-1]
+        begin = return_begins(first_frame, LENGTH)
+        steps, rest = (
+            [step.from_previous for step in camera_maps(motion, first, count, size)]
+            for first, count in ((first_frame, num_frames), (begin + 1, LENGTH - begin))
+        )
+    onward = correlated_noise(5, first_frame, num_frames, shape, correlation, previous, steps)
+    noise = looped_noise(onward.frames, 5, first_frame, LENGTH, correlation, rest)
+    return noise, onward.state
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.3, 0.9, 0.99, 1.0])
@@ -193,26 +215,42 @@ def test_the_noise_of_a_loop_is_correlated_alike_across_the_seam(correlation):
     noise = _loop(correlation)[0].flatten(1)
     assert torch.equal(noise[0], frame_noise(5, 0, SHAPE).flatten())
     assert torch.allclose(noise.var(dim=1), torch.ones(LENGTH), atol=0.06)
-    measured = torch.corrcoef(noise)
-    for distance in range(1, LENGTH):
-        expected = share_of_ends(correlation, distance, LENGTH)
-        assert measured[0, distance].item() == pytest.approx(expected, abs=0.05)
-        assert measured[0, -distance].item() == pytest.approx(expected, abs=0.05)
-    inside = measured.diagonal(1)[1:]
-    assert torch.allclose(inside, torch.full_like(inside, correlation), atol=0.05)
+    measured = torch.corrcoef(torch.cat([noise[-3:], noise[:3]])).diagonal(1)
+    assert torch.allclose(measured, torch.full_like(measured, correlation), atol=0.05)
+    # Where one chain fades into the other, frames differ a little more.
+    inside = torch.corrcoef(noise).diagonal(1)
+    assert inside.min() > 0.97 * correlation - 0.05
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.97])
+def test_the_noise_of_a_loop_keeps_its_course_across_the_seam(correlation):
+    noise = _loop(correlation, shape=(4, 128, 128))[0].flatten(1)
+    steps = torch.cat([noise[-2:], noise[:2]]).diff(dim=0)
+    two_apart = 2 * correlation - 1 - autocorrelation(correlation, 2)
+    expected = torch.full((2,), two_apart / (2 - 2 * correlation))
+    assert torch.allclose(torch.corrcoef(steps).diagonal(1), expected, atol=0.06)
 
 
 def test_a_loop_of_full_correlation_stays_at_frame_zero():
     noise, _ = _loop(1.0)
-    assert torch.equal(noise, noise[0].expand_as(noise))
+    assert torch.allclose(noise, noise[0].expand_as(noise), atol=1e-6)
+
+
+def test_a_long_loop_begins_like_a_clip_that_is_none():
+    shape, length = (1, 4, 4), 100
+    onward = correlated_noise(5, 0, length, shape, 0.9).frames
+    looped = looped_noise(onward, 5, 0, length, 0.9)
+    begin = return_begins(0, length)
+    assert torch.equal(looped[: begin + 1], onward[: begin + 1])
+    assert not torch.equal(looped[begin + 1], onward[begin + 1])
 
 
 @pytest.mark.parametrize("motion", [None, Motion(zoom=1.05, angle=3)])
 def test_a_run_of_a_loop_continues_where_the_run_before_ended(motion):
-    shape = (2, 8, 8)
-    head, chain = _loop(0.8, motion, shape, 0, 5)
-    tail, _ = _loop(0.8, motion, shape, 5, LENGTH - 5, chain)
-    assert torch.equal(torch.cat([head, tail]), _loop(0.8, motion, shape)[0])
+    shape = (2, 32, 32)
+    whole, (head, state) = _loop(0.8, motion, shape)[0], _loop(0.8, motion, shape, 0, 5)
+    tail, _ = _loop(0.8, motion, shape, 5, LENGTH - 5, state)
+    assert torch.equal(torch.cat([head, tail]), whole)
 
 
 @pytest.mark.parametrize("motion", [Motion(zoom=1.03), Motion(translation_x=0.7, angle=2)])
@@ -222,3 +260,10 @@ def test_the_noise_of_a_loop_with_a_moving_camera_stays_white(motion, correlatio
     assert torch.allclose(noise.flatten(1).var(dim=1), torch.ones(LENGTH), atol=0.06)
     across = (noise[..., 1:] * noise[..., :-1]).mean(dim=(1, 2, 3))
     assert across.abs().max() < 0.03
+
+
+def test_what_comes_back_in_a_loop_is_where_the_camera_will_meet_it():
+    """A shift by whole pixels: the last frame shows, moved by it, what frame 0 shows."""
+    noise, _ = _loop(0.9, Motion(translation_x=3))
+    pair = torch.stack([noise[-1, :, :, :-3], noise[0, :, :, 3:]])
+    assert torch.corrcoef(pair.flatten(1))[0, 1] == pytest.approx(0.9, abs=0.05)
