@@ -13,12 +13,20 @@ from tempprop.studies.method_records import MethodRecord, write_record
 
 FVD = {
     "real": 20.0,
+    "real-shuffled": 31.0,
     "frozen": 90.0,
     "independent": 300.0,
     "coupled": 60.0,
     "text2video-zero": 62.0,
 }
-DYNAMIC = {"real": 0.5, "frozen": 0.0, "independent": 1.0, "coupled": 0.4, "text2video-zero": 0.3}
+DYNAMIC = {
+    "real": 0.5,
+    "real-shuffled": 1.0,
+    "frozen": 0.0,
+    "independent": 1.0,
+    "coupled": 0.4,
+    "text2video-zero": 0.3,
+}
 
 
 def estimate(value, spread=5.0):
@@ -73,11 +81,12 @@ def record(name):
 
 
 def test_answers_follow_from_the_figures():
-    share, zero, frozen, dynamic = answers(evaluation())
+    share, zero, frozen, dynamic, order = answers(evaluation())
     assert "20% of that of independent frames: a third or less" in share
     assert "60.0, that of Text2Video-Zero 62.0: the intervals overlap" in zero
     assert "frozen clips 90.0: below it" in frozen
     assert "40%, that of real clips 50%: within a half and twice" in dynamic
+    assert "an FVD of 20.0, and with their frames in random order one of 31.0" in order
 
 
 def test_bad_news_is_told_as_well():

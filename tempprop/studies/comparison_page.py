@@ -7,12 +7,13 @@ from tempprop.evaluation.metrics import BY_NAME
 from tempprop.evaluation.results import Estimate, Evaluation, Row, written
 from tempprop.studies.method_records import MethodRecord
 
-OURS, BASELINE, OTHERS, STILL, REAL = (
+OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED = (
     "coupled",
     "independent",
     "text2video-zero",
     "frozen",
     "real",
+    "real-shuffled",
 )
 """Names of the methods on which the question turns."""
 
@@ -64,6 +65,7 @@ def answers(evaluation: Evaluation) -> list[str]:
         _below(rows, OTHERS, "Text2Video-Zero"),
         _below(rows, STILL, "frozen clips"),
         _liveliness(rows),
+        _weight_of_order(rows),
     ]
     return [answer for answer in found if answer is not None]
 
@@ -102,6 +104,17 @@ def _liveliness(rows: dict[str, Row]) -> str | None:
     return (
         f"The dynamic degree of the defaults is {ours.value:.0%}, that of real clips "
         f"{real.value:.0%}: {within} a half and twice of it."
+    )
+
+
+def _weight_of_order(rows: dict[str, Row]) -> str | None:
+    """Say how much FVD hears of motion, against which its other differences have to be read."""
+    real, disordered = (_figure(rows, name, "fvd") for name in (REAL, DISORDERED))
+    if real is None or disordered is None:
+        return None
+    return (
+        f"Real clips have an FVD of {real.value:.1f}, and with their frames in random order one of "
+        f"{disordered.value:.1f}: what lies between the two is all that it hears of their order."
     )
 
 
