@@ -14,6 +14,7 @@ from tempprop.studies.method_records import MethodRecord, write_record
 FVD = {
     "real": 20.0,
     "real-shuffled": 31.0,
+    "real-frozen": 42.0,
     "frozen": 90.0,
     "independent": 300.0,
     "coupled": 60.0,
@@ -22,6 +23,7 @@ FVD = {
 DYNAMIC = {
     "real": 0.5,
     "real-shuffled": 1.0,
+    "real-frozen": 0.0,
     "frozen": 0.0,
     "independent": 1.0,
     "coupled": 0.4,
@@ -81,12 +83,13 @@ def record(name):
 
 
 def test_answers_follow_from_the_figures():
-    share, zero, frozen, dynamic, order = answers(evaluation())
+    share, zero, frozen, dynamic, order, pictures = answers(evaluation())
     assert "20% of that of independent frames: a third or less" in share
     assert "60.0, that of Text2Video-Zero 62.0: the intervals overlap" in zero
     assert "frozen clips 90.0: below it" in frozen
     assert "40%, that of real clips 50%: within a half and twice" in dynamic
     assert "an FVD of 20.0, and with their frames in random order one of 31.0" in order
+    assert "an FVD of 42.0, and frame 0 of ours one of 90.0" in pictures
 
 
 def test_bad_news_is_told_as_well():

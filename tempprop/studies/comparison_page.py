@@ -7,13 +7,14 @@ from tempprop.evaluation.metrics import BY_NAME
 from tempprop.evaluation.results import Estimate, Evaluation, Row, written
 from tempprop.studies.method_records import MethodRecord
 
-OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED = (
+OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED, REAL_STILL = (
     "coupled",
     "independent",
     "text2video-zero",
     "frozen",
     "real",
     "real-shuffled",
+    "real-frozen",
 )
 """Names of the methods on which the question turns."""
 
@@ -66,6 +67,7 @@ def answers(evaluation: Evaluation) -> list[str]:
         _below(rows, STILL, "frozen clips"),
         _liveliness(rows),
         _weight_of_order(rows),
+        _weight_of_pictures(rows),
     ]
     return [answer for answer in found if answer is not None]
 
@@ -115,6 +117,17 @@ def _weight_of_order(rows: dict[str, Row]) -> str | None:
     return (
         f"Real clips have an FVD of {real.value:.1f}, and with their frames in random order one of "
         f"{disordered.value:.1f}: what lies between the two is all that it hears of their order."
+    )
+
+
+def _weight_of_pictures(rows: dict[str, Row]) -> str | None:
+    """Say how much of FVD is owed to single frames, whatever is made of them."""
+    real, ours = (_figure(rows, name, "fvd") for name in (REAL_STILL, STILL))
+    if real is None or ours is None:
+        return None
+    return (
+        f"Frame 0 of real clips, held, has an FVD of {real.value:.1f}, and frame 0 of ours one of "
+        f"{ours.value:.1f}: what lies between the two is owed to the pictures, and to no motion."
     )
 
 

@@ -115,6 +115,7 @@ def methods(common: ClipSettings) -> dict[str, Method]:
         "reference": Shot("real films of other prompts", real_films, of_others=True),
         "real": Shot("real films of these prompts", real_films),
         "real-shuffled": Edit("real films, their frames in random order", "real", shuffled),
+        "real-frozen": Edit("frame 0 of real films, again and again", "real", frozen),
         "frozen": Edit("frame 0, again and again", "coupled", frozen),
         "shuffled": Edit("our clips, their frames in random order", "coupled", shuffled),
         "independent": _ours(
