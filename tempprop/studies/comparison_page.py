@@ -24,6 +24,22 @@ LARGEST_SHARE = 1 / 3
 DYNAMIC_RANGE = (0.5, 2.0)
 """Of the dynamic degree of real clips: where that of the defaults is to lie."""
 
+WEIGHTS = (
+    (
+        REAL,
+        DISORDERED,
+        "Real clips have an FVD of {:.1f}, and with their frames in random order one of {:.1f}: "
+        "what lies between the two is all that it hears of their order.",
+    ),
+    (
+        REAL_STILL,
+        STILL,
+        "Frame 0 of real clips, held, has an FVD of {:.1f}, and frame 0 of ours one of {:.1f}: "
+        "what lies between the two is owed to the pictures, and to no motion.",
+    ),
+)
+"""Pairs of rows that tell what FVD is made of here."""
+
 FIRST_METRICS = ("fvd", "fid", "recognized", "consistency", "warping_error", "dynamic_degree")
 """Of the first table; the others follow in a second one."""
 
@@ -66,8 +82,7 @@ def answers(evaluation: Evaluation) -> list[str]:
         _below(rows, OTHERS, "Text2Video-Zero"),
         _below(rows, STILL, "frozen clips"),
         _liveliness(rows),
-        _weight_of_order(rows),
-        _weight_of_pictures(rows),
+        *(_side_by_side(rows, *weight) for weight in WEIGHTS),
     ]
     return [answer for answer in found if answer is not None]
 
@@ -109,26 +124,11 @@ def _liveliness(rows: dict[str, Row]) -> str | None:
     )
 
 
-def _weight_of_order(rows: dict[str, Row]) -> str | None:
-    """Say how much FVD hears of motion, against which its other differences have to be read."""
-    real, disordered = (_figure(rows, name, "fvd") for name in (REAL, DISORDERED))
-    if real is None or disordered is None:
+def _side_by_side(rows: dict[str, Row], one: str, other: str, sentence: str) -> str | None:
+    first, second = (_figure(rows, name, "fvd") for name in (one, other))
+    if first is None or second is None:
         return None
-    return (
-        f"Real clips have an FVD of {real.value:.1f}, and with their frames in random order one of "
-        f"{disordered.value:.1f}: what lies between the two is all that it hears of their order."
-    )
-
-
-def _weight_of_pictures(rows: dict[str, Row]) -> str | None:
-    """Say how much of FVD is owed to single frames, whatever is made of them."""
-    real, ours = (_figure(rows, name, "fvd") for name in (REAL_STILL, STILL))
-    if real is None or ours is None:
-        return None
-    return (
-        f"Frame 0 of real clips, held, has an FVD of {real.value:.1f}, and frame 0 of ours one of "
-        f"{ours.value:.1f}: what lies between the two is owed to the pictures, and to no motion."
-    )
+    return sentence.format(first.value, second.value)
 
 
 def _section(domain: str, records: Sequence[MethodRecord], evaluation: Evaluation) -> str:
