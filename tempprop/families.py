@@ -230,6 +230,11 @@ def denoiser_of(pipeline: Any) -> Any:
     return pipeline.unet if hasattr(pipeline, "unet") else pipeline.transformer
 
 
+def precision_of(pipeline: Any) -> str:
+    """Name the precision that a pipeline denoises in, as configurations do: `float32`, say."""
+    return str(denoiser_of(pipeline).dtype).removeprefix("torch.")
+
+
 @dataclass(frozen=True)
 class LatentLayout:
     """How a pipeline holds one picture's latent.

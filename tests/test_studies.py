@@ -271,6 +271,19 @@ def test_an_interrupted_sweep_goes_on(tmp_path):
     assert again.rows[-1].clips == whole.rows[-1].clips
 
 
+def test_a_sweep_in_another_precision_is_another_one_and_says_so(tmp_path):
+    lone = ("--setting", "keyframe_interval")
+    run(sweep.app, tmp_path, *lone)
+    wide = read_study(sweep_file(tmp_path))
+    run(sweep.app, tmp_path, *lone, "--dtype", "bfloat16")
+    narrow = read_study(sweep_file(tmp_path))
+    assert "--dtype bfloat16" in narrow.command
+    assert "--dtype" not in wide.command
+    *rows, drawn = zip(wide.rows, narrow.rows, strict=True)
+    assert all(one.key != other.key for one, other in rows)
+    assert drawn[0].clips == drawn[1].clips
+
+
 def test_long_clips_are_measured_frame_by_frame(tmp_path):
     # Feedback leaves out two thirds of the steps.
     run(drift.app, tmp_path, "--steps", "3")

@@ -16,7 +16,7 @@ from tempprop.pipeline import load_pipeline
 from tempprop.render import Frames
 from tempprop.studies.drift_page import CURVES
 from tempprop.studies.feedback import FeedbackSettings
-from tempprop.studies.measuring import DEFAULTS, Variant, measure_study
+from tempprop.studies.measuring import DEFAULTS, DTYPE, Dtype, Variant, measure_study
 from tempprop.studies.metrics import latent_statistics, likeness, recognized
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_drift, plot_feedback
@@ -85,9 +85,14 @@ def drift(
     prompts: Annotated[int, typer.Option(min=1, help="Clips a row.")] = 2,
     frames: Annotated[int, typer.Option(min=2, help="Frames a clip.")] = 256,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 12,
+    dtype: Dtype = DTYPE,
 ) -> None:
     """Measure how color, contrast, detail and content fare along long clips."""
-    model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
+    model, classifier, cast = (
+        load_pipeline("mini", dtype=dtype),
+        load_classifier(),
+        subjects(prompts),
+    )
     study = measure_study(
         model,
         drift_file(out),

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import typer
 from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tempprop.families import precision_of
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.render import Frames
@@ -60,6 +62,11 @@ class Job:
     key: str
 
 
+Dtype = Annotated[Literal["float32", "float16", "bfloat16"], typer.Option(help="Precision.")]
+
+DTYPE: Literal["float32"] = "float32"
+"""Precision of the studies, unless another is asked for."""
+
 Figures = Callable[[Frames, Subject], Mapping[str, float | Curve]]
 """Measures one clip."""
 
@@ -69,7 +76,8 @@ def _job(
 ) -> Job:
     settings = {**common, **(variant.settings or {})}
     specs = tuple(clip_of(subject, str(number), **settings) for number, subject in enumerate(cast))
-    keys = [clip_key(spec, RenderConfig(), model.identity) for spec in specs]
+    config = RenderConfig.model_validate({"dtype": precision_of(model.pipeline)})
+    keys = [clip_key(spec, config, model.identity) for spec in specs]
     named = f"{METRICS_VERSION} {variant.settings is None} {keys}"
     if variant.feedback is not None:
         named += variant.feedback.model_dump_json()
@@ -106,6 +114,8 @@ def measure_study(
     """
     common = {"num_frames": num_frames, "num_inference_steps": num_inference_steps}
     options = f"--prompts {len(cast)} --frames {num_frames} --steps {num_inference_steps}"
+    if (dtype := precision_of(model.pipeline)) != DTYPE:
+        options += f" --dtype {dtype}"
     study = Study(
         command=f"python -m tempprop.studies.{name} {options} {more_options}".rstrip(),
         num_frames=num_frames,

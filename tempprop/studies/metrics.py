@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from tempprop.autoencoder import in_precision
 from tempprop.evaluation.clip_metrics import Series, jump, motion, sharpness
 from tempprop.mini.classifier import Classifier, recognize
 from tempprop.mini.train_vae import to_signal
@@ -52,10 +53,11 @@ def latent_statistics(vae: Any, frames: Frames, batch: int = 16) -> tuple[Series
         The root mean square over the channels of the difference of the means, and the mean over
         the channels of the ratio of the standard deviations; a value a frame.
     """
-    parts = [
-        vae.encode(to_signal(frames[start : start + batch])).latent_dist.mode()
-        for start in range(0, len(frames), batch)
-    ]
+    with in_precision(vae, torch.float32):
+        parts = [
+            vae.encode(to_signal(frames[start : start + batch])).latent_dist.mode()
+            for start in range(0, len(frames), batch)
+        ]
     latents = torch.cat(parts) * vae.config.scaling_factor
     mean, deviation = latents.mean((2, 3)), latents.std((2, 3))
     shift = (mean - mean[0]).square().mean(1).sqrt()

@@ -27,12 +27,13 @@ from rich.progress import (
 )
 
 from tempprop.errors import InputError
-from tempprop.families import denoiser_of
+from tempprop.families import precision_of
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSettings
 from tempprop.studies.lossless import SUFFIX, read_frames, write_lossless
+from tempprop.studies.measuring import DTYPE, Dtype
 from tempprop.studies.method_records import MethodRecord, continued, write_record
 from tempprop.studies.methods import Edit, Method, Shot, Studio, methods
 from tempprop.studies.peak_memory import forget_peak, peak_bytes
@@ -64,7 +65,7 @@ def render_methods(
     guidance_scale: Annotated[float, typer.Option()] = DEFAULTS.guidance_scale,
     fps: Annotated[float, typer.Option(help="Frames per second of the files.")] = DEFAULTS.fps,
     model: Annotated[str, typer.Option(help="mini, a directory or a hub id.")] = "mini",
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    dtype: Dtype = DTYPE,
     prompts: Annotated[
         Path | None, typer.Option(help="JSON Lines of clip, prompt, seed and film.")
     ] = None,
@@ -198,7 +199,7 @@ def _fresh_record(studio: Studio, name: str, method: Method) -> MethodRecord:
         settings=method.settings if isinstance(method, Shot) else {"of": method.source},
         common=studio.common,
         model=studio.model.identity,
-        dtype=str(denoiser_of(studio.model.pipeline).dtype).removeprefix("torch."),
+        dtype=precision_of(studio.model.pipeline),
         versions={library: version(library) for library in SHAPING_LIBRARIES},
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         threads=torch.get_num_threads(),

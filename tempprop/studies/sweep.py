@@ -15,7 +15,7 @@ from rich.table import Table
 from tempprop.mini.classifier import load_classifier
 from tempprop.pipeline import load_pipeline
 from tempprop.spec import ClipSettings
-from tempprop.studies.measuring import DEFAULTS, DRAWN, Variant, measure_study
+from tempprop.studies.measuring import DEFAULTS, DRAWN, DTYPE, Dtype, Variant, measure_study
 from tempprop.studies.metrics import clip_figures
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_sweep
@@ -75,13 +75,18 @@ def sweep(
     prompts: Annotated[int, typer.Option(min=1, help="Clips a row.")] = 8,
     frames: Annotated[int, typer.Option(min=2, help="Frames a clip.")] = 12,
     steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 12,
+    dtype: Dtype = DTYPE,
     setting: Annotated[
         list[str] | None,
         typer.Option(help="Vary only this; repeatable.", callback=_known),
     ] = None,
 ) -> None:
     """Measure the propagation's settings, one at a time, around their defaults."""
-    model, classifier, cast = load_pipeline("mini"), load_classifier(), subjects(prompts)
+    model, classifier, cast = (
+        load_pipeline("mini", dtype=dtype),
+        load_classifier(),
+        subjects(prompts),
+    )
     study = measure_study(
         model,
         sweep_file(out),
