@@ -31,12 +31,12 @@ def _choices(setting: str) -> tuple[str, ...]:
 
 
 VALUES: dict[str, tuple[Any, ...]] = {
-    "noise_correlation": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
-    "propagation_strength": (0.0, 0.5, 0.7, 0.85, 0.95, 1.0),
-    "propagation_end": (0.3, 0.5, 0.7, 0.85, 1.0),
+    "noise_correlation": (0.0, 0.7, 0.9, 0.95, 0.98, 0.99, 1.0),
+    "propagation_strength": (0.0, 0.5, 0.85, 1.0),
+    "propagation_end": (0.3, 0.6, 0.7, 0.8, 0.9, 1.0),
     "propagation_keeps": _choices("propagation_keeps"),
     "propagation_low_pass": (0.0, 0.5, 1.0, 2.0, 4.0),
-    "anchor_weight": (0.0, 0.1, 0.2, 0.4, 0.7, 1.0),
+    "anchor_weight": (0.0, 0.2, 0.3, 0.5, 1.0),
     "color_coherence": (0.0, 0.3, 0.6, 1.0),
     "motion_floor": (0.0, 0.02, 0.05, 0.1),
     "keyframe_interval": (0, 3, 6),
