@@ -266,11 +266,11 @@ def _chain(run: FrameRun, layout: LatentLayout, camera: list[CameraMaps] | None)
 def _noise(run: FrameRun, chain: torch.Tensor, layout: LatentLayout) -> torch.Tensor:
     """Give the initial noise: the chain itself, or in a loop what leads back to frame 0."""
     spec = run.spec
-    if not spec.loop:
+    begin = return_begins(run.first_frame, spec.num_frames)
+    if not spec.loop or run.end <= begin:
         return chain
     camera = None
     if spec.motion != Motion():
-        begin = return_begins(run.first_frame, spec.num_frames)
         size = (spec.width, spec.height)
         maps = camera_maps(spec.motion, begin + 1, spec.num_frames - begin, size)
         camera = [in_latent_pixels(frame.from_previous, layout.scale) for frame in maps]
