@@ -40,8 +40,7 @@ def frame_noise(seed: int, frame: int, shape: Sequence[int]) -> torch.Tensor:
     Returns:
         Independent standard normal numbers of the given shape, float32, on the CPU.
     """
-    generator = _generator(seed, frame, _FRESH)
-    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+    return _normal(seed, frame, _FRESH, shape)
 
 
 def warp_noise(
@@ -117,14 +116,15 @@ def correlated_noise(
     """Draw the initial noise of a run of frames, which changes smoothly along them.
 
     It is the autoregression of second order with one double root r (Box & Jenkins, "Time Series
-    Analysis", section 3.2.4): that of first order, put through itself once more. Where a first
-    order turns off at random at every frame, this keeps its course for a while, as things that move
-    do. Neighbours have the correlation rho = 2r / (1 + r^2), and frames that lie k apart the
-    correlation r^k * (1 + k * sqrt(1 - rho^2)).
+    Analysis"): that of first order, put through itself once more. Where a first order turns off at
+    random at every frame, this keeps its course for a while, as things that move do. Neighbours
+    have the correlation rho = 2r / (1 + r^2), and frames that lie k apart the correlation
+    r^k * (1 + k * sqrt(1 - rho^2)).
 
-    It is computed as a lattice (Makhoul, "Linear prediction", 1975, section VI) of rotations, which
-    keep every frame white and of unit variance, and which a moving camera can come between. With
-    eta_f the fresh noise of frame f, W_f the camera motion into it and u the course:
+    It is computed as a lattice (Makhoul, "Stable and efficient lattice methods for linear
+    prediction", 1977) of rotations, which keep every frame white and of unit variance, and which a
+    moving camera can come between. With eta_f the fresh noise of frame f, W_f the camera motion
+    into it and u the course:
 
         w_f   = sqrt(1 - r^4) * eta_f - r^2 * W_f(u_{f-1})
         eps_f = rho * W_f(eps_{f-1}) + sqrt(1 - rho^2) * w_f
@@ -152,7 +152,7 @@ def correlated_noise(
     state = previous
     for index, frame in enumerate(range(first_frame, first_frame + num_frames)):
         if state is None:
-            state = NoiseState(frame_noise(seed, 0, shape), _first_course(seed, shape))
+            state = _first_state(seed, shape)
         else:
             if camera is not None:
                 state = _state_with_camera(state, camera[index], seed, frame)
@@ -235,7 +235,7 @@ def _returning_noise(
     camera: Sequence[Matrix] | None,
 ) -> Iterator[torch.Tensor]:
     """Give Y of `looped_noise` for the frames from N - 1 down to `begin`."""
-    state = NoiseState(frame_noise(seed, 0, shape), _first_course(seed, shape))
+    state = _first_state(seed, shape)
     for back in range(1, length - begin + 1):
         if camera is not None:
             state = _state_with_camera(state, inverse(camera[-back]), LOOP_SEED + seed, back)
@@ -253,9 +253,8 @@ def _fading_angle(frame: int, length: int) -> float:
     return math.pi / 2 * share**2 * (3 - 2 * share)
 
 
-def _first_course(seed: int, shape: Sequence[int]) -> torch.Tensor:
-    generator = _generator(seed, 0, _COURSE)
-    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
+def _first_state(seed: int, shape: Sequence[int]) -> NoiseState:
+    return NoiseState(frame_noise(seed, 0, shape), _normal(seed, 0, _COURSE, shape))
 
 
 def _next_state(state: NoiseState, fresh: torch.Tensor, rho: float) -> NoiseState:
@@ -300,6 +299,11 @@ def _with_camera(
     if is_identity(camera_map):
         return noise
     return warp_noise(noise, camera_map, _generator(seed, frame, stream))
+
+
+def _normal(seed: int, frame: int, stream: int, shape: Sequence[int]) -> torch.Tensor:
+    generator = _generator(seed, frame, stream)
+    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32))
 
 
 def _generator(seed: int, frame: int, stream: int) -> np.random.Generator:
