@@ -31,11 +31,16 @@ DYNAMIC = {
 }
 
 
+FVMD = {name: 10 * value for name, value in FVD.items()}
+
+
 def estimate(value, spread=5.0):
     return Estimate(value=value, low=value - spread, high=value + spread, clips=8)
 
 
-def evaluation(fvd=FVD, dynamic=DYNAMIC):
+def evaluation(fvd=FVD, dynamic=DYNAMIC, fvmd=FVMD):
+    """The defaults come first, so that all others are compared with them."""
+    ours = fvd["coupled"]
     rows = tuple(
         Row(
             name=name,
@@ -44,18 +49,24 @@ def evaluation(fvd=FVD, dynamic=DYNAMIC):
             width=128,
             height=128,
             fewest_frames=16,
-            figures={"fvd": estimate(fvd[name]), "dynamic_degree": estimate(dynamic[name], 0.1)},
-            differences={},
+            figures={
+                "fvd": estimate(fvd[name]),
+                "fvmd": estimate(fvmd[name]),
+                "dynamic_degree": estimate(dynamic[name], 0.1),
+            },
+            differences={}
+            if name == "coupled"
+            else {"fvd": estimate(fvd[name] - ours), "fvmd": estimate(10 * (fvd[name] - ours))},
             by_clip={"one": {"fvd": 1.0}},
         )
-        for name in fvd
+        for name in sorted(fvd, key=lambda name: name != "coupled")
     )
     return Evaluation(
         frames=16,
         resamples=10,
         seed=0,
         level=0.95,
-        metrics=("fvd", "dynamic_degree"),
+        metrics=("fvd", "fvmd", "dynamic_degree"),
         reference="clips/reference",
         reference_clips=8,
         rows=rows,
@@ -83,26 +94,35 @@ def record(name):
 
 
 def test_answers_follow_from_the_figures():
-    share, zero, frozen, dynamic, order, pictures = answers(evaluation())
+    told = answers(evaluation())
+    share, zero, frozen, order, *of_motion, pictures, dynamic = told
     assert "20% of that of independent frames: a third or less" in share
-    assert "60.0, that of Text2Video-Zero 62.0: the intervals overlap" in zero
-    assert "frozen clips 90.0: below it" in frozen
+    assert "that of Text2Video-Zero 62, the difference +2 [-3, +7]: so many clips do not" in zero
+    assert "frozen clips 90, the difference +30 [+25, +35]: the defaults are below" in frozen
+    assert "FVD of real clips is 20, of the same with their frames in random order 31" in order
+    assert all(answer.startswith("FVMD of") for answer in of_motion)
+    assert "frozen clips 900, the difference +300 [+295, +305]" in of_motion[2]
+    assert "held, is 42, of frame 0 of ours 90" in pictures
     assert "40%, that of real clips 50%: within a half and twice" in dynamic
-    assert "an FVD of 20.0, and with their frames in random order one of 31.0" in order
-    assert "an FVD of 42.0, and frame 0 of ours one of 90.0" in pictures
 
 
 def test_bad_news_is_told_as_well():
     told = answers(evaluation(FVD | {"coupled": 150.0}, DYNAMIC | {"coupled": 0.1}))
     assert "50% of that of independent frames: more than a third" in told[0]
-    assert told[1].endswith("above it.")
-    assert told[2].endswith("above it.")
-    assert "not within" in told[3]
+    assert told[1].endswith("the defaults are above.")
+    assert told[2].endswith("the defaults are above.")
+    assert "not within" in told[-1]
+
+
+def test_differences_to_another_row_are_not_taken_for_differences_to_the_defaults():
+    found = evaluation()
+    others_first = found.model_copy(update={"rows": found.rows[::-1]})
+    assert not any("the difference" in answer for answer in answers(others_first))
 
 
 def test_what_was_not_measured_is_not_answered():
     alone = {"coupled": 60.0}
-    assert answers(evaluation(alone, {"coupled": 0.4})) == []
+    assert answers(evaluation(alone, {"coupled": 0.4}, {"coupled": 6.0})) == []
 
 
 @pytest.fixture
@@ -130,6 +150,8 @@ def test_the_page_holds_every_method_of_every_domain(measured, tmp_path):
         for name, value in FVD.items():
             assert f"| {name} | {value:.1f} [{value - 5:.1f}, {value + 5:.1f}] |" in section
             assert f"| {name} | 1.50 | 1.00 | what {name} does |" in section
+        assert f"(methods-{domain}.png)" in section
+        assert (out / f"methods-{domain}.png").read_bytes().startswith(b"\x89PNG")
         assert "FVD of 8 clips says little." in section
     kept = Comparison.model_validate_json((out / "measurements" / "methods-drawn.json").read_text())
     assert all(row.by_clip == {} for row in kept.evaluation.rows)

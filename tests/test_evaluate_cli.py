@@ -148,7 +148,8 @@ def test_judges_that_are_missing(call, refused, here):
     still(here / "clips/a.mkv")
     answer = call("evaluate", "clips", "--reference", "clips", "--json", "--resamples", 0)
     assert answer.code == 0
-    assert set(answer.json["left_out"]) == {"fvd", "fid", "lpips", "consistency", "recognized"}
+    missing = {"fvd", "fid", "lpips", "consistency"}
+    assert set(answer.json["left_out"]) == missing | {"fvmd", "recognized"}
     assert "left out: fvd: the weights of the judge 'i3d' are not at" in answer.err
     remedy = f"python -m tempprop.evaluation.prepare_judges {here / 'no-judges'}"
     assert remedy in answer.err
@@ -160,7 +161,7 @@ def test_judges_that_are_missing(call, refused, here):
 def test_distances_take_a_reference(call, refused, here):
     still(here / "clips/a.mkv")
     reason = "it compares with real clips. Give them with --reference"
-    assert f"left out: fvd, fid: {reason}" in call("evaluate", "clips", "--json").err
+    assert f"left out: fvd, fvmd, fid: {reason}" in call("evaluate", "clips", "--json").err
     assert f"fvd cannot be had: {reason}" in refused("evaluate", "clips", "--metrics", "fvd,motion")
 
 

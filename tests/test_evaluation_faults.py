@@ -10,6 +10,7 @@ from tempprop.evaluation.frechet import frechet_distance, gaussian_of
 from tempprop.evaluation.i3d import video_features
 from tempprop.evaluation.inception import picture_features
 from tempprop.evaluation.lpips import perceptual_distances
+from tempprop.evaluation.motion_features import motion_features
 from tempprop.evaluation.prompts import asked_for
 from tempprop.evaluation.trained import first_frame_consistency, recognized_share
 from tempprop.mini.classifier import load_classifier
@@ -44,6 +45,10 @@ def noisy(film):
 def darkening(film):
     light = np.linspace(1, 0.4, len(film))[:, None, None, None]
     return (film * light).astype(np.uint8)
+
+
+def bluish(film):
+    return (film * np.array([0.7, 0.8, 1])).astype(np.uint8)
 
 
 def blinking(film):
@@ -169,3 +174,16 @@ def test_distances_to_real_films():
         sound = frechet_distance(reference, distribution(ours))
         for fault in faults:
             assert frechet_distance(reference, distribution(list(map(fault, ours)))) > 1.1 * sound
+
+
+def test_motion_distance_to_real_films_hears_how_they_move_and_not_their_colors():
+    films = [drawn_film(subject, FRAMES) for subject in subjects(24)]
+
+    def moving(clips):
+        return gaussian_of(np.stack([motion_features(clip) for clip in clips]))
+
+    reference, ours = moving(films[:12]), films[12:]
+    sound = frechet_distance(reference, moving(ours))
+    for fault in (shuffled, noisy, frozen):
+        assert frechet_distance(reference, moving(list(map(fault, ours)))) > 1.3 * sound
+    assert frechet_distance(reference, moving(list(map(bluish, ours)))) < 1.15 * sound

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tempprop.evaluation.bootstrap import mean_interval
 from tempprop.evaluation.frechet import (
+    distances_difference,
     frechet_distance,
     gaussian_from,
     gaussian_of,
@@ -167,6 +168,39 @@ def test_intervals_of_distances_cover_what_other_samples_give():
     assert 0.89 <= covered <= 0.99
     # The truth is |shift|²; the bias that the resamples show is about that of the samples.
     assert np.mean([each.bias for each in found]) == pytest.approx(expected - 2.25, rel=0.3)
+
+
+def test_intervals_of_differences_cover_what_other_samples_of_the_same_clips_give():
+    """Of two methods that share most of what makes a clip, one a little further off."""
+    rng, shift = np.random.default_rng(9), np.array([1.5, 0, 0])
+
+    def sample():
+        shared = rng.standard_normal((40, 1, 3))
+        noise = 0.2 * rng.standard_normal((2, 40, 1, 3))
+        return (
+            rng.standard_normal((40, 1, 3)),
+            shared + shift + noise[0],
+            shared + 1.1 * shift + noise[1],
+        )
+
+    def distances(resamples, seed):
+        real, *both = sample()
+        return [sets_distance(each, real, resamples=resamples, seed=seed) for each in both]
+
+    expected = np.mean(
+        [two.value - one.value for one, two in (distances(0, 0) for _ in range(2000))]
+    )
+    found = [distances_difference(*reversed(distances(150, n))) for n in range(120)]
+    assert 0.89 <= np.mean([low <= expected <= high for _, low, high in found]) <= 0.99
+    one, two = distances(150, 0)
+    assert np.ptp(distances_difference(two, one)) < (two.high - two.low) / 2
+
+
+def test_distances_that_were_resampled_otherwise_have_no_difference():
+    first, second = np.random.default_rng(1).standard_normal((2, 6, 1, 3))
+    few, more = (sets_distance(first, second, resamples=count, seed=0) for count in (5, 6))
+    with pytest.raises(ValueError, match="longer"):
+        distances_difference(few, more)
 
 
 def test_intervals_of_means_cover_the_truth():

@@ -72,8 +72,32 @@ def test_a_distance_says_of_how_many_clips_it_is():
     assert far.figures["fvd"].value == pytest.approx(4 * 3.0**2, rel=0.3)
     for row in (near, far):
         assert (row.figures["fvd"].clips, row.figures["fvd"].reference_clips) == (30, 20)
-        assert (row.differences, row.by_clip["c0"]) == ({}, {})
+        assert row.by_clip["c0"] == {}
     assert notes == ()
+
+
+def test_distances_of_the_same_clips_are_compared_more_sharply_than_apart():
+    """What a row has in common with the first one falls out of their difference."""
+    first = featured(30, 4)
+    moved = {
+        name: {"i3d": {"features": seen["i3d"]["features"] + 0.1}} for name, seen in first.items()
+    }
+    (one, two), _ = rows_of("fvd", {"one": first, "two": moved}, featured(20, 4))
+    apart, difference = two.figures["fvd"], two.differences["fvd"]
+    assert difference.value == pytest.approx(apart.value - one.figures["fvd"].value)
+    assert difference.low < difference.value < difference.high
+    assert difference.high - difference.low < (apart.high - apart.low) / 2
+    assert (difference.clips, difference.reference_clips) == (30, 20)
+    assert one.differences == {}
+
+
+def test_distances_of_other_clips_are_not_compared():
+    others = {f"other-{name}": seen for name, seen in featured(30, 4).items()}
+    fewer = dict(list(featured(30, 4).items())[:20])
+    rows, _ = rows_of(
+        "fvd", {"one": featured(30, 4), "two": others, "three": fewer}, featured(20, 4)
+    )
+    assert [row.differences for row in rows] == [{}, {}, {}]
 
 
 def test_what_is_said_of_distances():

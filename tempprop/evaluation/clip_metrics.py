@@ -1,11 +1,10 @@
 """Figures of one clip that its frames alone give, without a trained judge.
 
 Frames are uint8 arrays of shape `(frames, height, width, 3)`, RGB; series have one value a frame or
-one a pair of neighboring frames. Optical flow is that of dense inverse search (Kroeger et al.,
-"Fast Optical Flow using Dense Inverse Search", 2016), OpenCV's DIS, everywhere.
+one a pair of neighboring frames.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -13,20 +12,16 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tempprop.evaluation.optical_flow import Field, follower, gray, taken_at
 from tempprop.quality import FROZEN_LEVELS, Frames, measure_quality
 
 Series = npt.NDArray[np.float64]
-Field = npt.NDArray[np.float32]
-"""Optical flow, `(height, width, 2)`: how many pixels each pixel goes rightwards and downwards."""
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
 """Weights of red, green and blue in the luma (ITU-R BT.709)."""
 
 NO_ENERGY = 1e-12
 """Added to both sides of a ratio of energies, so that flat frames are as sharp as each other."""
-
-SMALLEST_SIDE = 16
-"""Pixels; the flow needs a few patches of eight."""
 
 FASTEST_SHARE = 0.05
 """The share of the pixels whose speed counts in the dynamic degree."""
@@ -116,7 +111,7 @@ def flow_series(frames: Frames) -> FlowSeries:
     """Follow the pixels of a clip, from each frame to the next and back.
 
     Raises:
-        ValueError: A side has fewer than `SMALLEST_SIDE` pixels.
+        ValueError: A side is too small for optical flow.
     """
     pairs = [
         (*_speeds(forward), warping_error(first, second, forward, backward))
@@ -129,36 +124,18 @@ def motion(frames: Frames) -> Series:
     """Give the mean length of the optical flow between neighboring frames, in pixels.
 
     Raises:
-        ValueError: A side has fewer than `SMALLEST_SIDE` pixels.
+        ValueError: A side is too small for optical flow.
     """
-    follow = _follower(frames)
-    fields = (follow(first, second) for first, second in pairwise(_gray(frames)))
+    follow = follower(*frames.shape[1:3])
+    fields = (follow(first, second) for first, second in pairwise(gray(frames)))
     return np.array([np.linalg.norm(field, axis=2).mean() for field in fields], dtype=np.float64)
 
 
 def _followed(frames: Frames) -> Iterator[tuple[Frames, Frames, Field, Field]]:
     """Give each pair of neighbors with the flow from the first to the second, and back."""
-    follow = _follower(frames)
-    for (first, second), (one, other) in zip(
-        pairwise(frames), pairwise(_gray(frames)), strict=True
-    ):
+    follow = follower(*frames.shape[1:3])
+    for (first, second), (one, other) in zip(pairwise(frames), pairwise(gray(frames)), strict=True):
         yield first, second, follow(one, other), follow(other, one)
-
-
-def _gray(frames: Frames) -> Iterator[Frames]:
-    return (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
-
-
-def _follower(frames: Frames) -> Callable[[Frames, Frames], Field]:
-    """Give the function that follows the pixels of one gray picture to another."""
-    height, width = frames.shape[1:3]
-    if min(height, width) < SMALLEST_SIDE:
-        raise ValueError(
-            f"{width}x{height} is too small for optical flow: {SMALLEST_SIDE} at least"
-        )
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    # None: no flow to start from.
-    return lambda first, second: flow.calc(first, second, None)
 
 
 def _speeds(field: Field) -> tuple[float, float]:
@@ -190,21 +167,15 @@ def warping_error(first: Frames, second: Frames, forward: Field, backward: Field
     height, width = first.shape[:2]
     rows, columns = np.mgrid[:height, :width].astype(np.float32)
     x, y = columns + forward[..., 0], rows + forward[..., 1]
-    back = _taken_at(backward, x, y)
+    back = taken_at(backward, x, y)
     away = np.square(forward + back).sum(axis=2)
     allowed = 0.01 * (np.square(forward) + np.square(back)).sum(axis=2) + 0.5
     inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
     seen = inside & (away <= allowed)
     if not seen.any():
         return float("nan")
-    brought = _taken_at(second.astype(np.float32), x, y)
+    brought = taken_at(second.astype(np.float32), x, y)
     return float(np.square((first - brought)[seen] / 255, dtype=np.float64).mean())
-
-
-def _taken_at(values: Field, x: Field, y: Field) -> Field:
-    """Take values between the pixels, `(height, width, channels)`."""
-    taken: Field = cv2.remap(values, x, y, cv2.INTER_LINEAR)
-    return taken
 
 
 def is_dynamic(fastest: Series, height: int, width: int) -> bool:
@@ -244,7 +215,7 @@ def picture_figures(frames: Frames) -> dict[str, float]:
         jump: See `jump`.
 
     Raises:
-        ValueError: A side has fewer than `SMALLEST_SIDE` pixels.
+        ValueError: A side is too small for optical flow.
     """
     height, width = frames.shape[1:3]
     quality, flow = measure_quality(frames), flow_series(frames)

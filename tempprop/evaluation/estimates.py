@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tempprop.evaluation.bootstrap import mean_interval
-from tempprop.evaluation.frechet import Array, sets_distance
+from tempprop.evaluation.frechet import FrechetDistance, distances_difference
 from tempprop.evaluation.instruments import Measured
 from tempprop.evaluation.metrics import Metric
 from tempprop.evaluation.results import LEVEL, Estimate
@@ -82,14 +82,45 @@ def _estimate(values: Sequence[float], how: Resampling) -> Estimate | None:
     return Estimate(value=float(figures.mean()), low=low, high=high, clips=len(figures))
 
 
-def distance_estimate(clips: Array, reference: Array, how: Resampling) -> Estimate:
-    """Give the Fréchet distance of a row to the reference, both `(clips, rows, features)`."""
-    found = sets_distance(clips, reference, resamples=how.resamples, seed=how.seed, level=LEVEL)
+@dataclass(frozen=True)
+class Distance:
+    """The distance of a row to the reference.
+
+    Attributes:
+        found: The distance.
+        clips: Names of the clips that it is of, in their order.
+        reference_clips: How many clips of the reference.
+    """
+
+    found: FrechetDistance
+    clips: tuple[str, ...]
+    reference_clips: int
+
+
+def distance_estimate(distance: Distance) -> Estimate:
+    """Give a distance with its interval."""
     return Estimate(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        clips=len(clips),
-        reference_clips=len(reference),
-        bias=found.bias,
+        value=distance.found.value,
+        low=distance.found.low,
+        high=distance.found.high,
+        clips=len(distance.clips),
+        reference_clips=distance.reference_clips,
+        bias=distance.found.bias,
+    )
+
+
+def distance_difference(distance: Distance, first: Distance) -> Estimate | None:
+    """Give by how much a distance exceeds that of the first row; None for clips of other names.
+
+    Both are to be of one reference, resampled under one seed.
+    """
+    if distance.clips != first.clips:
+        return None
+    value, low, high = distances_difference(distance.found, first.found, level=LEVEL)
+    return Estimate(
+        value=value,
+        low=low,
+        high=high,
+        clips=len(distance.clips),
+        reference_clips=distance.reference_clips,
     )

@@ -48,12 +48,14 @@ class FrechetDistance:
         high: Upper end of the interval.
         bias: By how much the mean of the resamples lies above the value: an estimate of how much
             the value lies above the distance of the distributions.
+        resampled: The distances of the resamples.
     """
 
     value: float
     low: float
     high: float
     bias: float
+    resampled: tuple[float, ...]
 
 
 def gaussian_of(rows: Array, counts: npt.NDArray[np.int64] | None = None) -> Gaussian:
@@ -117,8 +119,6 @@ def sets_distance(
         ValueError: A set has fewer than two rows, or features that are not finite.
     """
     value = frechet_distance(_gaussian_of_clips(first), _gaussian_of_clips(second))
-    if resamples == 0:
-        return FrechetDistance(value, value, value, 0.0)
     rng = np.random.default_rng(seed)
     drawn = np.array(
         [
@@ -126,9 +126,44 @@ def sets_distance(
             for _ in range(resamples)
         ]
     )
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    bias = drawn.mean() - value
-    return FrechetDistance(value, float(max(0, low - bias)), float(high - bias), float(bias))
+    low, high = _around(value, drawn, level)
+    bias = float(drawn.mean() - value) if resamples else 0.0
+    return FrechetDistance(value, max(0.0, low), high, bias, tuple(drawn.tolist()))
+
+
+def distances_difference(
+    found: FrechetDistance, other: FrechetDistance, *, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Give by how much a distance exceeds another one, with its interval.
+
+    Both are distances to one reference under one seed, of sets of as many clips: then resample k
+    drew the same places in both. Where the same place is the same prompt and seed, what these have
+    in common falls out of the difference, as does most of what the reference adds.
+
+    Args:
+        found: The one.
+        other: What it is compared with.
+        level: Share of the resamples within the interval.
+
+    Returns:
+        The difference and the ends of its interval, which lies around it as that of a distance
+        does.
+
+    Raises:
+        ValueError: They were not resampled equally often.
+    """
+    value = found.value - other.value
+    pairs = zip(found.resampled, other.resampled, strict=True)
+    drawn = np.array([one - another for one, another in pairs])
+    return value, *_around(value, drawn, level)
+
+
+def _around(value: float, drawn: Array, level: float) -> tuple[float, float]:
+    """Put the percentiles' distances from the resamples' mean around a value."""
+    if len(drawn) == 0:
+        return value, value
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) - drawn.mean() + value
+    return float(low), float(high)
 
 
 def _gaussian_of_clips(clips: Array) -> Gaussian:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tempprop.evaluation.clip_metrics import picture_figures
+from tempprop.evaluation.motion_features import CUBE_FRAMES, motion_features
 from tempprop.evaluation.prompts import asked_for
 from tempprop.quality import Frames
 
@@ -68,6 +69,10 @@ def _measure_pictures(frames: Frames, _: Shown) -> Measured:
     return {name: np.array(value) for name, value in picture_figures(frames).items()}
 
 
+def _measure_motion(frames: Frames, _: Shown) -> Measured:
+    return {"features": motion_features(frames)[None]}
+
+
 def _trained(name: str) -> Callable[[Path | None], Measure]:
     def load(directory: Path | None) -> Measure:
         # Torch and diffusers take seconds, which bad input and untrained figures need not wait for.
@@ -82,6 +87,13 @@ INSTRUMENTS = {
     instrument.name: instrument
     for instrument in (
         Instrument("pictures", 1, lambda _: _measure_pictures),
+        Instrument(
+            "motion",
+            1,
+            lambda _: _measure_motion,
+            lambda shown, frames: shown.num_frames == frames >= CUBE_FRAMES,
+            "all of the frames that are asked for, four at least",
+        ),
         Instrument(
             "i3d",
             1,

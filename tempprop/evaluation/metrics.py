@@ -53,7 +53,20 @@ METRICS = (
         "Fréchet video distance to the reference (Unterthiner et al. 2018): of the logits of I3D, "
         "in the protocol of StyleGAN-V (Skorokhodov et al. 2022), of the first frames of each "
         "clip; shorter clips are left out. It falls as the number of clips grows, on either side: "
-        "only values of the same numbers of clips, frames and the same reference compare.",
+        "only values of the same numbers of clips, frames and the same reference compare. It hears "
+        "pictures more than motion (Ge et al. 2024).",
+        of_sets=True,
+    ),
+    Metric(
+        "fvmd",
+        "FVMD",
+        ".1f",
+        "lower",
+        "motion",
+        "Fréchet video motion distance to the reference (Liu et al. 2024): of where, in which "
+        "directions and how evenly the points of a grid move, and of nothing else. Tracks are "
+        "chained out of optical flow (DIS) instead of PIPs++, so that values do not compare with "
+        "theirs; it has FVD's bias.",
         of_sets=True,
     ),
     Metric(

@@ -18,8 +18,9 @@ distances are moved to lie around the value: a resample repeats clips, which add
 Arrows say which way is better, →1 that a ratio is to stay at 1."""
 
 DIFFERENCES = """\
-The mean difference to {first}, clip by clip, of the clips that have the same name there. Where an
-interval does not hold 0, the rows differ by more than clips do."""
+The mean difference to {first}, clip by clip, of the clips that have the same name there. Distances
+are compared where all clips are called the same, in resamples of the same clips. Where an interval
+does not hold 0, the rows differ by more than clips do."""
 
 
 def write_report(evaluation: Evaluation, store: Store) -> None:

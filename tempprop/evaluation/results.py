@@ -50,7 +50,8 @@ class Row(Frozen):
         height: Pixels of every clip.
         fewest_frames: Evaluated frames of the shortest clip.
         figures: The figures by metric; one that no clip has is left out.
-        differences: Of the clips that the first row has too, the mean difference to it, by metric.
+        differences: To the first row, by metric: of the clips that it has too the mean, and of
+            distances, where all clips are called the same, by how much this one is larger.
         by_clip: The figures of every clip, by its name and by metric.
     """
 

@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tempprop.evaluation.estimates import (
+    Distance,
     Resampling,
+    distance_difference,
     distance_estimate,
     figures_by_clip,
     mean_difference,
     mean_estimate,
 )
-from tempprop.evaluation.frechet import Array
+from tempprop.evaluation.frechet import Array, sets_distance
 from tempprop.evaluation.instruments import INSTRUMENTS, Measured
 from tempprop.evaluation.metrics import Metric
-from tempprop.evaluation.results import Estimate, Row
+from tempprop.evaluation.results import LEVEL, Estimate, Row
 from tempprop.evaluation.sources import Source
 
 ByClip = Mapping[str, Mapping[str, Measured]]
@@ -38,17 +40,23 @@ def evaluated_rows(
         how: How intervals are made.
     """
     by_clip = {source.name: figures_by_clip(measured[source.name], metrics) for source in sources}
+    distances = {
+        source.name: _distances(metrics, measured[source.name], reference, how)
+        for source in sources
+    }
     names = [metric.name for metric in metrics if not metric.of_sets]
     rows, notes = [], [*_size_notes(sources), *_bias_notes(metrics, sources, measured)]
+    first = sources[0].name
     for source in sources:
-        mine, first = by_clip[source.name], by_clip[sources[0].name]
-        others = names if source is not sources[0] else []
+        mine, apart = by_clip[source.name], distances[source.name]
+        notes += _distance_notes(metrics, source, apart)
         found = {name: mean_estimate(mine, name, how) for name in names}
-        for metric in (metric for metric in metrics if metric.of_sets):
-            found[metric.name], said = _distance(
-                metric, source, measured[source.name], reference, how
-            )
-            notes += said
+        found |= {name: distance_estimate(distance) for name, distance in apart.items()}
+        differences = {name: mean_difference(mine, by_clip[first], name, how) for name in names} | {
+            name: distance_difference(distance, distances[first][name])
+            for name, distance in apart.items()
+            if name in distances[first]
+        }
         rows.append(
             Row(
                 name=source.name,
@@ -58,9 +66,7 @@ def evaluated_rows(
                 height=source.clips[0].shown.height,
                 fewest_frames=min(clip.shown.num_frames for clip in source.clips),
                 figures=_had(metrics, found),
-                differences=_had(
-                    metrics, {name: mean_difference(mine, first, name, how) for name in others}
-                ),
+                differences=_had(metrics, differences) if source.name != first else {},
                 by_clip=mine,
             )
         )
@@ -75,24 +81,39 @@ def _had(
     return {name: estimate for name, estimate in found if estimate is not None}
 
 
-def _distance(
-    metric: Metric, source: Source, clips: ByClip, reference: ByClip, how: Resampling
-) -> tuple[Estimate | None, list[str]]:
-    """Give the distance of a source to the reference, and what is to be said about it."""
-    needs = INSTRUMENTS[metric.instrument].needs
-    mine, real = _features(clips, metric.instrument), _features(reference, metric.instrument)
-    if min(len(mine), len(real)) < 2:
-        return None, [
-            f"{source.name}: no {metric.title}, which takes two clips on both sides"
-            + (f", with {needs}" if needs else "")
-        ]
+def _distances(
+    metrics: Sequence[Metric], clips: ByClip, reference: ByClip, how: Resampling
+) -> dict[str, Distance]:
+    """Give the distances of a source to the reference, those that there are, by metric."""
+    found = {}
+    for metric in (metric for metric in metrics if metric.of_sets):
+        mine, real = _features(clips, metric.instrument), _features(reference, metric.instrument)
+        if min(len(mine), len(real)) < 2:
+            continue
+        names = tuple(name for name, seen in clips.items() if metric.instrument in seen)
+        distance = sets_distance(mine, real, resamples=how.resamples, seed=how.seed, level=LEVEL)
+        found[metric.name] = Distance(distance, names, len(real))
+    return found
+
+
+def _distance_notes(
+    metrics: Sequence[Metric], source: Source, distances: Mapping[str, Distance]
+) -> list[str]:
+    """Say which distances are missing, and which are not of all clips."""
     notes = []
-    if len(mine) < len(source.clips):
-        notes.append(
-            f"{source.name}: {metric.title} is of {len(mine)} of its {len(source.clips)} clips, "
-            f"those with {needs}"
-        )
-    return distance_estimate(mine, real, how), notes
+    for metric in (metric for metric in metrics if metric.of_sets):
+        needs = INSTRUMENTS[metric.instrument].needs
+        if metric.name not in distances:
+            with_what = f", with {needs}" if needs else ""
+            notes.append(
+                f"{source.name}: no {metric.title}, which takes two clips on both sides{with_what}"
+            )
+        elif (number := len(distances[metric.name].clips)) < len(source.clips):
+            notes.append(
+                f"{source.name}: {metric.title} is of {number} of its {len(source.clips)} clips, "
+                f"those with {needs}"
+            )
+    return notes
 
 
 def _bias_notes(

@@ -16,9 +16,9 @@ from tempprop.evaluation.clip_files import (
     local_copy,
     read_clip,
 )
-from tempprop.evaluation.clip_metrics import SMALLEST_SIDE
 from tempprop.evaluation.instruments import Shown
 from tempprop.evaluation.measured import measured_key, read_measured, write_measured
+from tempprop.evaluation.optical_flow import SMALLEST_SIDE
 from tempprop.objects import Store
 from tempprop.storage_faults import display_uri
 

@@ -2,7 +2,8 @@
 
 ``python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME`` takes the directory that
 `render_methods` filled and the report that ``tempprop evaluate`` wrote of it, keeps both in
-`docs/measurements/methods-NAME.json`, and writes `docs/evaluation.md` of all domains so kept.
+`docs/measurements/methods-NAME.json`, draws `docs/methods-NAME.png`, and writes
+`docs/evaluation.md` of all domains so kept.
 """
 
 from pathlib import Path
@@ -12,9 +13,10 @@ import typer
 from pydantic import ValidationError
 
 from tempprop.errors import InputError
+from tempprop.evaluation.plot import as_plot
 from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
-from tempprop.studies.comparison_page import comparison_page
+from tempprop.studies.comparison_page import comparison_page, plot_name
 from tempprop.studies.method_records import MethodRecord
 from tempprop.studies.whole_files import write_whole
 
@@ -90,6 +92,7 @@ def compare_methods(
     write_whole(path, comparison.model_dump_json(indent=1) + "\n")
     known = [Comparison.model_validate_json(each.read_text()) for each in comparison_files(out)]
     page = comparison_page([(each.domain, each.records, each.evaluation) for each in known])
+    (out / plot_name(domain)).write_bytes(as_plot(comparison.evaluation))
     (out / "evaluation.md").write_text(page)
     print(out / "evaluation.md")
 

@@ -18,43 +18,39 @@ OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED, REAL_STILL = (
 )
 """Names of the methods on which the question turns."""
 
+DISTANCES = ("fvd", "fvmd")
+"""What the question is put to: the one hears pictures above all, the other motion alone."""
+
 LARGEST_SHARE = 1 / 3
-"""Of the FVD of independent frames: what the defaults are to stay below."""
+"""Of the distance of independent frames: what the defaults are to stay below."""
 
 DYNAMIC_RANGE = (0.5, 2.0)
 """Of the dynamic degree of real clips: where that of the defaults is to lie."""
 
-WEIGHTS = (
-    (
-        REAL,
-        DISORDERED,
-        "Real clips have an FVD of {:.1f}, and with their frames in random order one of {:.1f}: "
-        "what lies between the two is all that it hears of their order.",
-    ),
-    (
-        REAL_STILL,
-        STILL,
-        "Frame 0 of real clips, held, has an FVD of {:.1f}, and frame 0 of ours one of {:.1f}: "
-        "what lies between the two is owed to the pictures, and to no motion.",
-    ),
+FIRST_METRICS = (
+    "fvd",
+    "fvmd",
+    "fid",
+    "recognized",
+    "consistency",
+    "warping_error",
+    "dynamic_degree",
 )
-"""Pairs of rows that tell what FVD is made of here."""
-
-FIRST_METRICS = ("fvd", "fid", "recognized", "consistency", "warping_error", "dynamic_degree")
 """Of the first table; the others follow in a second one."""
 
 OPENING = """\
 # Does propagation make video?
 
 The same prompts under the same seeds, by every method, against real clips of other prompts of the
-same kind. `real` against the same reference is the floor: as close as so many clips can come. FVD
-and FID only compare between rows of equal numbers of clips. In brackets are intervals that hold
-95 % of resamples of the clips. What each figure is, and where it comes from, stands in
-[`tempprop/evaluation/metrics.py`](../tempprop/evaluation/metrics.py); what each method is, in
+same kind. `real` against the same reference is the floor: as close as so many clips can come.
+Distances (FVD, FVMD, FID) only compare between rows of equal numbers of clips. In brackets are
+intervals that hold 95 % of resamples of the clips; those of differences are of resamples of the
+same prompts, which vary less than the rows do. What each figure is, and where it comes from, stands
+in [`tempprop/evaluation/metrics.py`](../tempprop/evaluation/metrics.py); what each method is, in
 [`tempprop/studies/methods.py`](../tempprop/studies/methods.py).
 
     python -m tempprop.studies.render_methods CLIPS
-    tempprop evaluate CLIPS/real CLIPS/independent ... --reference CLIPS/reference \\
+    tempprop evaluate CLIPS/coupled CLIPS/real ... --reference CLIPS/reference \\
         --prompts CLIPS/takes.jsonl --out REPORT
     python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME"""
 
@@ -74,15 +70,23 @@ def comparison_page(domains: Sequence[Domain]) -> str:
 def answers(evaluation: Evaluation) -> list[str]:
     """Say, in figures, how the defaults stand to what they are measured by.
 
-    What is not among the rows is left out.
+    What is not among the rows is left out. Differences are those to the first row, which has to
+    be that of the defaults.
     """
     rows = {row.name: row for row in evaluation.rows}
     found = [
-        _share_of_baseline(rows),
-        _below(rows, OTHERS, "Text2Video-Zero"),
-        _below(rows, STILL, "frozen clips"),
+        *(
+            answer
+            for metric in DISTANCES
+            for answer in (
+                _share_of_baseline(rows, metric),
+                _below(rows, metric, OTHERS, "Text2Video-Zero"),
+                _below(rows, metric, STILL, "frozen clips"),
+                _order(rows, metric),
+            )
+        ),
+        _pictures(rows),
         _liveliness(rows),
-        *(_side_by_side(rows, *weight) for weight in WEIGHTS),
     ]
     return [answer for answer in found if answer is not None]
 
@@ -91,24 +95,61 @@ def _figure(rows: dict[str, Row], name: str, metric: str) -> Estimate | None:
     return rows[name].figures.get(metric) if name in rows else None
 
 
-def _share_of_baseline(rows: dict[str, Row]) -> str | None:
-    ours, theirs = _figure(rows, OURS, "fvd"), _figure(rows, BASELINE, "fvd")
+def _share_of_baseline(rows: dict[str, Row], metric: str) -> str | None:
+    ours, theirs = _figure(rows, OURS, metric), _figure(rows, BASELINE, metric)
     if ours is None or theirs is None:
         return None
     share = ours.value / theirs.value
     verdict = "a third or less" if share <= LARGEST_SHARE else "more than a third"
-    return f"The FVD of the defaults is {share:.0%} of that of independent frames: {verdict}."
+    return (
+        f"{_title(metric)} of the defaults is {share:.0%} of that of independent frames: {verdict}."
+    )
 
 
-def _below(rows: dict[str, Row], name: str, words: str) -> str | None:
-    ours, theirs = _figure(rows, OURS, "fvd"), _figure(rows, name, "fvd")
-    if ours is None or theirs is None:
+def _title(metric: str) -> str:
+    return BY_NAME[metric].title
+
+
+def _below(rows: dict[str, Row], metric: str, name: str, words: str) -> str | None:
+    ours, theirs = _figure(rows, OURS, metric), _figure(rows, name, metric)
+    more = _difference_to_ours(rows, name, metric)
+    if ours is None or theirs is None or more is None:
         return None
-    if ours.low <= theirs.high and theirs.low <= ours.high:
-        verdict = "the intervals overlap"
+    if more.low <= 0 <= more.high:
+        verdict = "so many clips do not tell them apart"
     else:
-        verdict = "below it" if ours.value < theirs.value else "above it"
-    return f"It is {ours.value:.1f}, that of {words} {theirs.value:.1f}: {verdict}."
+        verdict = "the defaults are below" if more.value > 0 else "the defaults are above"
+    return (
+        f"{_title(metric)} of the defaults is {ours.value:,.0f}, that of {words} "
+        f"{theirs.value:,.0f}, the difference {written(more, '+,.0f')}: {verdict}."
+    )
+
+
+def _difference_to_ours(rows: dict[str, Row], name: str, metric: str) -> Estimate | None:
+    """Give by how much the figure of a method exceeds ours, where ours is the first row."""
+    first = next(iter(rows))
+    return rows[name].differences.get(metric) if first == OURS and name in rows else None
+
+
+def _order(rows: dict[str, Row], metric: str) -> str | None:
+    real, disordered = (_figure(rows, name, metric) for name in (REAL, DISORDERED))
+    if real is None or disordered is None:
+        return None
+    return (
+        f"{_title(metric)} of real clips is {real.value:,.0f}, of the same with their frames in "
+        f"random order {disordered.value:,.0f}: what lies between is all that it hears of order."
+    )
+
+
+def _pictures(rows: dict[str, Row]) -> str | None:
+    real, ours = (_figure(rows, name, "fvd") for name in (REAL_STILL, STILL))
+    if real is None or ours is None:
+        return None
+    return (
+        f"FVD of frame 0 of real clips, held, is {real.value:,.0f}, of frame 0 of ours "
+        f"{ours.value:,.0f}: what lies between is owed to the pictures, and to no motion (as Ge et "
+        "al., “On the Content Bias in Fréchet Video Distance”, 2024, found of FVD)."
+    )
 
 
 def _liveliness(rows: dict[str, Row]) -> str | None:
@@ -124,11 +165,9 @@ def _liveliness(rows: dict[str, Row]) -> str | None:
     )
 
 
-def _side_by_side(rows: dict[str, Row], one: str, other: str, sentence: str) -> str | None:
-    first, second = (_figure(rows, name, "fvd") for name in (one, other))
-    if first is None or second is None:
-        return None
-    return sentence.format(first.value, second.value)
+def plot_name(domain: str) -> str:
+    """Name the plot of a domain, beside the page."""
+    return f"methods-{domain}.png"
 
 
 def _section(domain: str, records: Sequence[MethodRecord], evaluation: Evaluation) -> str:
@@ -140,6 +179,7 @@ def _section(domain: str, records: Sequence[MethodRecord], evaluation: Evaluatio
         "\n".join(f"- {answer}" for answer in answers(evaluation)),
         _table(evaluation, first),
         _table(evaluation, others) if others else "",
+        f"![Every figure of every method, with its interval]({plot_name(domain)})",
         _costs(records),
         "\n".join(f"- {note}." for note in evaluation.notes),
     ]
