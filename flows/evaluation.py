@@ -17,6 +17,7 @@ from rich.progress import (
 from flows.cli_output import print_table
 from tempprop.evaluation.evaluate import MEASURING, Request, evaluate
 from tempprop.evaluation.report import FILES, as_json, terminal_lines, write_report
+from tempprop.evaluation.rows import RESAMPLING
 from tempprop.evaluation.sources import Watch
 from tempprop.store import check_store, open_store
 
@@ -70,13 +71,13 @@ def _display() -> Iterator[Watch]:
 
 
 def _lines() -> Watch:
-    """Write a line whenever another source begins to be measured; a look at clips is short."""
+    """Write a line whenever another source begins to be worked on; a look at clips is short."""
     before = ""
 
     def watch(doing: str, done: int, total: int) -> None:
         nonlocal before
-        if doing != before and doing.startswith(MEASURING):
-            print(f"{doing}, {done} of {total} clips done", file=sys.stderr, flush=True)
+        if doing != before and doing.startswith((MEASURING, RESAMPLING)):
+            print(f"{doing}, {done} of {total} done", file=sys.stderr, flush=True)
         before = doing
 
     return watch

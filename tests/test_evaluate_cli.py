@@ -212,7 +212,8 @@ def cells(line):
 def test_the_report_says_what_was_found(call, here, library):
     answer = call("evaluate", library / "good", f"b|ad={library}/noisy", "--out", "report", *PLAIN)
     assert answer.code == 0
-    assert "measuring good, 0 of 6 clips done" in answer.err
+    assert "measuring good, 0 of 6 done" in answer.err
+    assert "resampling b|ad, 1 of 2 done" in answer.err
     assert [line.split()[0] for line in answer.out.splitlines()[1:5]] == [
         *("clips", "jump"),
         *("motion,", "frozen"),

@@ -89,7 +89,9 @@ def evaluate(request: Request, store: Store | None, watch: Watch) -> Evaluation:
     own = [source for source in ready.sources if source.name != REFERENCE]
     reference = next((source for source in ready.sources if source.name == REFERENCE), None)
     how = Resampling(request.resamples, request.seed)
-    rows, notes = evaluated_rows(ready.metrics, own, measured, measured.get(REFERENCE, {}), how)
+    rows, notes = evaluated_rows(
+        ready.metrics, own, measured, measured.get(REFERENCE, {}), how, watch
+    )
     for note in notes:
         logger.warning("%s", note)
     return Evaluation(

@@ -1,6 +1,7 @@
 """From what was measured of the clips of all sources to their rows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,10 +18,27 @@ from tempprop.evaluation.frechet import Array, sets_distance
 from tempprop.evaluation.instruments import INSTRUMENTS, Measured
 from tempprop.evaluation.metrics import Metric
 from tempprop.evaluation.results import LEVEL, Estimate, Row
-from tempprop.evaluation.sources import Source
+from tempprop.evaluation.sources import Source, Watch
 
 ByClip = Mapping[str, Mapping[str, Measured]]
 """What was measured of a source, by the clip's name and by instrument."""
+
+
+RESAMPLING = "resampling"
+"""What a watcher is told first when intervals are made."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found of a source.
+
+    Attributes:
+        by_clip: The figures of every clip.
+        distances: Those to the reference, by metric.
+    """
+
+    by_clip: dict[str, dict[str, float]]
+    distances: Mapping[str, Distance]
 
 
 def evaluated_rows(
@@ -29,6 +47,7 @@ def evaluated_rows(
     measured: Mapping[str, ByClip],
     reference: ByClip,
     how: Resampling,
+    watch: Watch = lambda doing, done, total: None,
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Give the rows, and what a reader should know about them.
 
@@ -38,25 +57,17 @@ def evaluated_rows(
         measured: What was measured of them, by the source's name.
         reference: What was measured of the reference; empty where there is none.
         how: How intervals are made.
+        watch: Is told how far it is.
     """
-    by_clip = {source.name: figures_by_clip(measured[source.name], metrics) for source in sources}
-    distances = {
-        source.name: _distances(metrics, measured[source.name], reference, how)
-        for source in sources
-    }
-    names = [metric.name for metric in metrics if not metric.of_sets]
-    rows, notes = [], [*_size_notes(sources), *_bias_notes(metrics, sources, measured)]
-    first = sources[0].name
-    for source in sources:
-        mine, apart = by_clip[source.name], distances[source.name]
-        notes += _distance_notes(metrics, source, apart)
-        found = {name: mean_estimate(mine, name, how) for name in names}
-        found |= {name: distance_estimate(distance) for name, distance in apart.items()}
-        differences = {name: mean_difference(mine, by_clip[first], name, how) for name in names} | {
-            name: distance_difference(distance, distances[first][name])
-            for name, distance in apart.items()
-            if name in distances[first]
-        }
+    rows: list[Row] = []
+    notes = [*_size_notes(sources), *_bias_notes(metrics, sources, measured)]
+    first: Found | None = None
+    for done, source in enumerate(sources):
+        watch(f"{RESAMPLING} {source.name}", done, len(sources))
+        clips = measured[source.name]
+        distances = _distances(metrics, clips, reference, how)
+        notes += _distance_notes(metrics, source, distances)
+        found = Found(figures_by_clip(clips, metrics), distances)
         rows.append(
             Row(
                 name=source.name,
@@ -65,12 +76,36 @@ def evaluated_rows(
                 width=source.clips[0].shown.width,
                 height=source.clips[0].shown.height,
                 fewest_frames=min(clip.shown.num_frames for clip in source.clips),
-                figures=_had(metrics, found),
-                differences=_had(metrics, differences) if source.name != first else {},
-                by_clip=mine,
+                figures=_figures(metrics, found, how),
+                differences=_differences(metrics, found, first, how) if first is not None else {},
+                by_clip=found.by_clip,
             )
         )
+        first = first or found
     return tuple(rows), tuple(notes)
+
+
+def _figures(metrics: Sequence[Metric], found: Found, how: Resampling) -> dict[str, Estimate]:
+    estimates: dict[str, Estimate | None] = {
+        name: distance_estimate(distance) for name, distance in found.distances.items()
+    }
+    for metric in (metric for metric in metrics if not metric.of_sets):
+        estimates[metric.name] = mean_estimate(found.by_clip, metric.name, how)
+    return _had(metrics, estimates)
+
+
+def _differences(
+    metrics: Sequence[Metric], found: Found, first: Found, how: Resampling
+) -> dict[str, Estimate]:
+    """Give by how much the figures of a source exceed those of the first one."""
+    estimates = {
+        name: distance_difference(distance, first.distances[name])
+        for name, distance in found.distances.items()
+        if name in first.distances
+    }
+    for metric in (metric for metric in metrics if not metric.of_sets):
+        estimates[metric.name] = mean_difference(found.by_clip, first.by_clip, metric.name, how)
+    return _had(metrics, estimates)
 
 
 def _had(

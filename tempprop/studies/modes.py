@@ -93,7 +93,7 @@ def modes(num_frames: int) -> list[Mode]:
         ),
         Mode(
             "Correlated noise only",
-            "neighbors start from similar noise; outlines still flicker",
+            "neighbors start from similar noise, and nothing else holds them together",
             lambda scene, picture: UNCOUPLED,
         ),
         Mode(
