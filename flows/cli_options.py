@@ -119,7 +119,7 @@ ClipsArgument = Annotated[
 ]
 ReferenceOption = Annotated[
     str | None,
-    typer.Option(metavar="CLIPS", help="Real clips that FVD and FID compare with."),
+    typer.Option(metavar="CLIPS", help="Real clips that FVD, FVMD and FID compare with."),
 ]
 ReportOption = Annotated[
     str | None,
