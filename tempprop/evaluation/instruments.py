@@ -69,7 +69,7 @@ def _measure_pictures(frames: Frames, _: Shown) -> Measured:
     return {name: np.array(value) for name, value in picture_figures(frames).items()}
 
 
-def _measure_motion(frames: Frames, _: Shown) -> Measured:
+def _measure_tracks(frames: Frames, _: Shown) -> Measured:
     return {"features": motion_features(frames)[None]}
 
 
@@ -88,9 +88,9 @@ INSTRUMENTS = {
     for instrument in (
         Instrument("pictures", 1, lambda _: _measure_pictures),
         Instrument(
-            "motion",
+            "tracks",
             1,
-            lambda _: _measure_motion,
+            lambda _: _measure_tracks,
             lambda shown, frames: shown.num_frames == frames >= CUBE_FRAMES,
             "all of the frames that are asked for, four at least",
         ),

@@ -62,7 +62,7 @@ METRICS = (
         "FVMD",
         ".1f",
         "lower",
-        "motion",
+        "tracks",
         "Fréchet video motion distance to the reference (Liu et al. 2024): of where, in which "
         "directions and how evenly the points of a grid move, and of nothing else. Tracks are "
         "chained out of optical flow (DIS) instead of PIPs++, so that values do not compare with "
