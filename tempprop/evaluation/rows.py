@@ -89,7 +89,7 @@ def _figures(metrics: Sequence[Metric], found: Found, how: Resampling) -> dict[s
     estimates: dict[str, Estimate | None] = {
         name: distance_estimate(distance) for name, distance in found.distances.items()
     }
-    for metric in (metric for metric in metrics if not metric.of_sets):
+    for metric in _of_clips(metrics):
         estimates[metric.name] = mean_estimate(found.by_clip, metric.name, how)
     return _had(metrics, estimates)
 
@@ -103,9 +103,17 @@ def _differences(
         for name, distance in found.distances.items()
         if name in first.distances
     }
-    for metric in (metric for metric in metrics if not metric.of_sets):
+    for metric in _of_clips(metrics):
         estimates[metric.name] = mean_difference(found.by_clip, first.by_clip, metric.name, how)
     return _had(metrics, estimates)
+
+
+def _of_clips(metrics: Sequence[Metric]) -> list[Metric]:
+    return [metric for metric in metrics if not metric.of_sets]
+
+
+def _of_sets(metrics: Sequence[Metric]) -> list[Metric]:
+    return [metric for metric in metrics if metric.of_sets]
 
 
 def _had(
@@ -121,7 +129,7 @@ def _distances(
 ) -> dict[str, Distance]:
     """Give the distances of a source to the reference, those that there are, by metric."""
     found = {}
-    for metric in (metric for metric in metrics if metric.of_sets):
+    for metric in _of_sets(metrics):
         mine, real = _features(clips, metric.instrument), _features(reference, metric.instrument)
         if min(len(mine), len(real)) < 2:
             continue
@@ -136,7 +144,7 @@ def _distance_notes(
 ) -> list[str]:
     """Say which distances are missing, and which are not of all clips."""
     notes = []
-    for metric in (metric for metric in metrics if metric.of_sets):
+    for metric in _of_sets(metrics):
         needs = INSTRUMENTS[metric.instrument].needs
         if metric.name not in distances:
             with_what = f", with {needs}" if needs else ""
@@ -156,7 +164,7 @@ def _bias_notes(
 ) -> list[str]:
     """Warn of the distances whose covariances are those of fewer rows than features."""
     notes = []
-    for metric in (metric for metric in metrics if metric.of_sets):
+    for metric in _of_sets(metrics):
         seen = {
             source.name: _features(measured[source.name], metric.instrument) for source in sources
         }
