@@ -134,9 +134,9 @@ class ClipSettings(Frozen):
     prompt_interpolation: Literal["linear", "slerp"] = "linear"
     motion: Motion = Motion()
     loop: bool = False
-    noise_correlation: float = Field(default=0.985, ge=0, le=1)
+    noise_correlation: float = Field(default=0.988, ge=0, le=1)
     propagation_strength: float = Field(default=1.0, ge=0, le=1)
-    propagation_end: float = Field(default=0.8, ge=0, le=1)
+    propagation_end: float = Field(default=0.85, ge=0, le=1)
     propagation_keeps: Literal["noise", "sample"] = "sample"
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
     anchor_weight: float = Field(default=0.3, ge=0, le=1)
