@@ -134,10 +134,10 @@ def measured(tmp_path):
     return tmp_path
 
 
-def run(measured, domain, out):
-    arguments = [str(measured), str(measured / "report"), "--domain", domain, "--out", str(out)]
+def run(measured, domain, out, *options):
+    arguments = [measured, measured / "report", "--domain", domain, "--out", out, *options]
     # Wide enough for a path in one line.
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "400"})
+    return CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "400"})
 
 
 def test_the_page_holds_every_method_of_every_domain(measured, tmp_path):
@@ -171,3 +171,21 @@ def test_a_file_that_is_something_else_is_refused(measured, tmp_path):
     result = run(measured, "drawn", tmp_path / "docs")
     assert result.exit_code == 2
     assert "MethodRecord" in result.output
+
+
+def test_costs_are_those_of_the_quiet_run(measured, tmp_path):
+    quiet = tmp_path / "quiet"
+    quiet.mkdir()
+    for name in FVD:
+        fast = record(name).model_copy(update={"frames_per_second": 4.5})
+        write_record(fast, quiet / f"{name}.json")
+    assert run(measured, "drawn", tmp_path / "docs", "--costs", quiet).exit_code == 0
+    assert "| coupled | 4.50 | 1.00 |" in (tmp_path / "docs" / "evaluation.md").read_text()
+
+    (quiet / "frozen.json").unlink()
+    lacking = run(measured, "drawn", tmp_path / "docs", "--costs", quiet)
+    assert (lacking.exit_code, "quiet/frozen.json" in lacking.output) == (2, True)
+    write_record(record("frozen").model_copy(update={"dtype": "bfloat16"}), quiet / "frozen.json")
+    other = run(measured, "drawn", tmp_path / "docs", "--costs", quiet)
+    assert other.exit_code == 2
+    assert "were made with another dtype" in other.output

@@ -3,7 +3,8 @@
 ``python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME`` takes the directory that
 `render_methods` filled and the report that ``tempprop evaluate`` wrote of it, keeps both in
 `docs/measurements/methods-NAME.json`, draws `docs/methods-NAME.png`, and writes
-`docs/evaluation.md` of all domains so kept.
+`docs/evaluation.md` of all domains so kept. With ``--costs QUIET``, speed and memory are those of a
+directory that `render_methods` filled while the machine had nothing else to do; a few clips do.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from tempprop.evaluation.plot import as_plot
 from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
 from tempprop.studies.comparison_page import comparison_page, plot_name
-from tempprop.studies.method_records import MethodRecord
+from tempprop.studies.method_records import MethodRecord, agreeing
 from tempprop.studies.whole_files import write_whole
 
 app = typer.Typer()
@@ -37,24 +38,23 @@ class Comparison(Frozen):
     evaluation: Evaluation
 
 
-def comparison_of(clips: Path, report: Path, domain: str) -> Comparison:
+def comparison_of(clips: Path, report: Path, domain: str, costs: Path | None = None) -> Comparison:
     """Bring the records of methods and the evaluation of their clips together.
 
     Args:
         clips: Directory that `render_methods` filled.
         report: The `evaluation.json`, or the directory with it. Rows are called as the methods.
         domain: What the clips show.
+        costs: Another directory that `render_methods` filled, whose speed and memory count.
 
     Raises:
-        InputError: A file is missing or holds something else, or a row is of no method.
+        InputError: A file is missing or holds something else, a row is of no method, or a method
+            was asked for something else in `costs` than in `clips`.
     """
     path = report / "evaluation.json" if report.is_dir() else report
     try:
         evaluation = Evaluation.model_validate_json(path.read_text())
-        records = [
-            MethodRecord.model_validate_json((clips / f"{row.name}.json").read_text())
-            for row in evaluation.rows
-        ]
+        records = [_record_of(row.name, clips, costs) for row in evaluation.rows]
     except FileNotFoundError as error:
         raise InputError(
             f"{error.filename} is not there. Give the directory that render_methods filled and the "
@@ -70,6 +70,11 @@ def comparison_of(clips: Path, report: Path, domain: str) -> Comparison:
     )
 
 
+def _record_of(name: str, clips: Path, costs: Path | None) -> MethodRecord:
+    record = MethodRecord.model_validate_json((clips / f"{name}.json").read_text())
+    return record if costs is None else agreeing(costs / f"{name}.json", record)
+
+
 def comparison_files(out: Path) -> list[Path]:
     """List the domains that were compared, by name."""
     return sorted((out / "measurements").glob("methods-*.json"))
@@ -80,11 +85,14 @@ def compare_methods(
     clips: Annotated[Path, typer.Argument(help="Directory of the methods' clips.")],
     report: Annotated[Path, typer.Argument(help="Directory of the evaluation of these clips.")],
     domain: Annotated[str, typer.Option(help="What the clips show; names the file.")] = "drawn",
+    costs: Annotated[
+        Path | None, typer.Option(help="Directory of methods whose speed and memory count.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Directory of the page.")] = Path("docs"),
 ) -> None:
     """Write the page that compares the methods."""
     try:
-        comparison = comparison_of(clips, report, domain)
+        comparison = comparison_of(clips, report, domain, costs)
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
     path = out / "measurements" / f"methods-{domain}.json"

@@ -52,7 +52,8 @@ in [`tempprop/evaluation/metrics.py`](../tempprop/evaluation/metrics.py); what e
     python -m tempprop.studies.render_methods CLIPS
     tempprop evaluate CLIPS/coupled CLIPS/real ... --reference CLIPS/reference \\
         --prompts CLIPS/takes.jsonl --out REPORT
-    python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME"""
+    python -m tempprop.studies.render_methods QUIET --clips 16
+    python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME --costs QUIET"""
 
 Domain = tuple[str, Sequence[MethodRecord], Evaluation]
 """What the clips show, what the methods cost, and how their clips were judged."""
@@ -215,4 +216,9 @@ def _costs(records: Sequence[MethodRecord]) -> str:
         ]
         for record in records
     ]
-    return table(("method", "frames a second", "peak memory, GiB", "what it does"), rows)
+    first = records[0]
+    place = f"{first.threads} threads of the CPU" if first.device == "cpu" else first.device
+    return (
+        f"Speed and peak memory on {place}, with {first.frames_per_batch} frames a batch:\n\n"
+        + table(("method", "frames a second", "peak memory, GiB", "what it does"), rows)
+    )

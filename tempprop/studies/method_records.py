@@ -69,19 +69,27 @@ def continued(path: Path, fresh: MethodRecord) -> MethodRecord:
     Raises:
         InputError: The file is no record, or its clips were asked for differently.
     """
-    if not path.exists():
-        return fresh
+    return agreeing(path, fresh) if path.exists() else fresh
+
+
+def agreeing(path: Path, expected: MethodRecord) -> MethodRecord:
+    """Read the record of clips that were asked for as others were, whatever they cost.
+
+    Raises:
+        FileNotFoundError: There is none.
+        InputError: The file is no record, or its clips were asked for differently.
+    """
     try:
-        before = MethodRecord.model_validate_json(path.read_text())
+        found = MethodRecord.model_validate_json(path.read_text())
     except ValidationError as error:
         raise InputError(f"{path} is no record of a method. Give another directory") from error
     for field in MUST_AGREE:
-        if getattr(before, field) != getattr(fresh, field):
+        if getattr(found, field) != getattr(expected, field):
             raise InputError(
-                f"the clips of {fresh.method!r} in {path.parent} were made with another {field}. "
-                "Give another directory, or delete them together with the record"
+                f"the clips of {expected.method!r} in {path.parent} were made with another "
+                f"{field}. Give another directory, or delete them together with the record"
             )
-    return before
+    return found
 
 
 def write_record(record: MethodRecord, path: Path) -> None:
