@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from tempprop.errors import EncodeError
+from tempprop.whole_files import draft_of
 
 Frames = npt.NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -77,9 +78,8 @@ def write_contact_sheet(
     for row in rows:
         sheet.paste(row, (0, top))
         top += row.height + ROW_GAP
-    partial = path.with_name(f".{path.name}.partial")
-    sheet.save(partial, format="PNG", optimize=True)
-    partial.replace(path)
+    with draft_of(path) as draft:
+        sheet.save(draft, format="PNG", optimize=True)
 
 
 def sample_frames(media: Frames | Path, count: int) -> list[Frames]:

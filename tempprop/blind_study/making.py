@@ -23,6 +23,7 @@ from tempprop.blind_study.pairing import Pair, Pairing, choose_pairs, pair_clips
 from tempprop.errors import ClipError, EncodeError, StudyError
 from tempprop.evaluation.clip_files import ClipFile, find_clips, identified, local_copy
 from tempprop.storage_faults import display_uri
+from tempprop.whole_files import draft_of
 
 MAILED_MEGABYTES = 20
 """What most mail servers still take."""
@@ -244,12 +245,8 @@ def _check_size(plan: StudyPlan, megabytes: float) -> None:
 @contextmanager
 def _finished(path: Path) -> Iterator[TextIO]:
     """Give a file to write to, which gets its name when everything is written."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with draft_of(path) as draft, draft.open("w", encoding="utf-8") as file:
             yield file
-        partial.replace(path)
     except OSError as error:
         raise StudyError(f"{path} cannot be written: {error.strerror}. Choose another") from error
-    finally:
-        partial.unlink(missing_ok=True)

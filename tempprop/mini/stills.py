@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tempprop.mini.captions import caption
 from tempprop.mini.world import CANVAS, Scene, draw, random_scene
+from tempprop.whole_files import draft_of
 
 CAPTIONS_PER_STILL = 6
 
@@ -66,18 +67,16 @@ def cached_stills(path: Path, count: int, seed: int = 0, workers: int = 2) -> ND
         if len(stills) >= count:
             return stills[:count]
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    stills = np.lib.format.open_memmap(
-        draft, mode="w+", dtype=np.uint8, shape=(count, CANVAS, CANVAS, 3)
-    )
     chunk = 250
     starts = range(0, count, chunk)
-    with ProcessPoolExecutor(workers) as pool:
-        sizes = [min(chunk, count - start) for start in starts]
+    sizes = [min(chunk, count - start) for start in starts]
+    with draft_of(path) as draft, ProcessPoolExecutor(workers) as pool:
+        stills = np.lib.format.open_memmap(
+            draft, mode="w+", dtype=np.uint8, shape=(count, CANVAS, CANVAS, 3)
+        )
         drawn = pool.map(draw_stills, sizes, [seed] * len(sizes), starts)
         for start, pictures in zip(starts, drawn, strict=True):
             stills[start : start + len(pictures)] = pictures
-    stills.flush()
-    draft.rename(path)
+        stills.flush()
     cached: NDArray[np.uint8] = np.load(path, mmap_mode="r")
     return cached

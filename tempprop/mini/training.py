@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tempprop.mini.optimizers import KernelOptimizer
 from tempprop.mini.parallel import Part, set_gradients, workers_of
 from tempprop.mini.progress import Budget, learning_rate, run_steps
+from tempprop.whole_files import draft_of
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -142,9 +143,8 @@ def average_into(average: nn.Module, model: nn.Module, step: int, decay: float) 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint so that an interruption leaves either the old or the new one."""
-    draft = path.with_suffix(".part")
-    torch.save(dict(state), draft)
-    draft.rename(path)
+    with draft_of(path) as draft:
+        torch.save(dict(state), draft)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
 from tempprop.studies.comparison_page import comparison_page, plot_name
 from tempprop.studies.method_records import MethodRecord, agreeing
-from tempprop.studies.whole_files import write_whole
+from tempprop.whole_files import write_whole
 
 app = typer.Typer()
 
@@ -100,8 +100,8 @@ def compare_methods(
     write_whole(path, comparison.model_dump_json(indent=1) + "\n")
     known = [Comparison.model_validate_json(each.read_text()) for each in comparison_files(out)]
     page = comparison_page([(each.domain, each.records, each.evaluation) for each in known])
-    (out / plot_name(domain)).write_bytes(as_plot(comparison.evaluation))
-    (out / "evaluation.md").write_text(page)
+    write_whole(out / plot_name(domain), as_plot(comparison.evaluation))
+    write_whole(out / "evaluation.md", page)
     print(out / "evaluation.md")
 
 

@@ -12,6 +12,7 @@ from tempprop.encode import frame_rate
 from tempprop.errors import ClipError, InputError
 from tempprop.evaluation.clip_files import read_clip
 from tempprop.render import Frames
+from tempprop.whole_files import draft_of
 
 SUFFIX = ".mkv"
 
@@ -24,15 +25,13 @@ def write_lossless(frames: Frames, path: Path, fps: float) -> None:
         path: The file, which should end in `.mkv`.
         fps: Frames per second.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    with av.open(str(partial), "w", format="matroska") as container:
+    with draft_of(path) as draft, av.open(str(draft), "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=frame_rate(fps))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "bgr0"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    partial.replace(path)
 
 
 def read_frames(path: Path) -> Frames:

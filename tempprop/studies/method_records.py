@@ -7,7 +7,7 @@ from pydantic import JsonValue, ValidationError
 
 from tempprop.errors import InputError
 from tempprop.spec import ClipSettings, Frozen, ModelIdentity
-from tempprop.studies.whole_files import write_whole
+from tempprop.whole_files import write_whole
 
 
 class MethodRecord(Frozen):

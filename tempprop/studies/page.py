@@ -5,6 +5,7 @@ from pathlib import Path
 from tempprop.studies.drift_page import drift_section
 from tempprop.studies.results import drift_file, read_study, sweep_file
 from tempprop.studies.sweep_page import sweep_section
+from tempprop.whole_files import write_whole
 
 OPENING = """\
 # The defaults of the propagation
@@ -23,4 +24,4 @@ def write_page(out: Path) -> None:
     studies = ((sweep_file(out), sweep_section), (drift_file(out), drift_section))
     found = [(read_study(path), section) for path, section in studies]
     sections = [section(study) for study, section in found if study is not None and study.rows]
-    (out / "defaults.md").write_text("\n\n".join([OPENING, *sections]) + "\n")
+    write_whole(out / "defaults.md", "\n\n".join([OPENING, *sections]) + "\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from tempprop.spec import Frozen
-from tempprop.studies.whole_files import write_whole
+from tempprop.whole_files import write_whole
 
 DRAWN_FILMS = "drawn films"
 """Name of the row of films that the world draws itself, for comparison."""

@@ -25,7 +25,7 @@ from tempprop.mini.world import draw_video
 from tempprop.render import Frames
 from tempprop.spec import CLIP_ID_PATTERN, ClipSettings, Frozen
 from tempprop.studies.lossless import read_frames
-from tempprop.studies.whole_files import write_whole
+from tempprop.whole_files import write_whole
 
 Film = Callable[[ClipSettings], Frames]
 """Gives the first frames of a real film, as many and as large as clips of these settings have."""

@@ -102,13 +102,6 @@ def drop_split(work: Path) -> None:
     (work / "split.json").unlink(missing_ok=True)
 
 
-def write_json(path: Path, text: bytes) -> None:
-    """Write a file that is there only when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(text)
-    partial.replace(path)
-
-
 def read_split(work: Path) -> Split:
     """Read which animations are there and what of them is held out.
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from tempprop.studies.emoji.animations import Animation, frames_of
 from tempprop.studies.emoji.backgrounds import on_background
 from tempprop.studies.emoji.dataset import PICTURE, ReferenceClip, Still
 from tempprop.studies.emoji.split import CLIP_FRAMES
+from tempprop.whole_files import draft_of
 
 
 @dataclass(frozen=True)
@@ -50,18 +52,21 @@ def write_pictures(
     Raises:
         InputError: An animation cannot be decoded.
     """
-    drafts = {work / name: work / f".{name}.partial" for name in ("stills.npy", "reference.npy")}
-    shapes = ((len(stills),), (len(clips), CLIP_FRAMES))
-    arrays = [
-        np.lib.format.open_memmap(draft, "w+", np.uint8, (*shape, PICTURE, PICTURE, 3))
-        for draft, shape in zip(drafts.values(), shapes, strict=True)
-    ]
-    places = _places(arrays[0], stills, arrays[1], clips)
-    for animation in animations:
-        _draw(animation, places)
-    for array, (path, draft) in zip(arrays, drafts.items(), strict=True):
-        array.flush()
-        draft.replace(path)
+    with (
+        draft_of(work / "stills.npy") as stills_draft,
+        draft_of(work / "reference.npy") as clips_draft,
+    ):
+        learned = _pictures_in(stills_draft, len(stills))
+        films = _pictures_in(clips_draft, len(clips), CLIP_FRAMES)
+        places = _places(learned, stills, films, clips)
+        for animation in animations:
+            _draw(animation, places)
+        learned.flush()
+        films.flush()
+
+
+def _pictures_in(file: Path, *shape: int) -> "np.memmap[Any, np.dtype[np.uint8]]":
+    return np.lib.format.open_memmap(file, "w+", np.uint8, (*shape, PICTURE, PICTURE, 3))
 
 
 def _places(

@@ -17,10 +17,11 @@ from tempprop.errors import InputError
 from tempprop.studies.emoji.animations import Animation, animations_in, durations_of
 from tempprop.studies.emoji.annotations import Annotation, read_annotations
 from tempprop.studies.emoji.clear_errors import clear_errors
-from tempprop.studies.emoji.dataset import STILLS, Split, drop_split, read_stills, write_json
+from tempprop.studies.emoji.dataset import STILLS, Split, drop_split, read_stills
 from tempprop.studies.emoji.packages import Archives, archives_of, files_in
 from tempprop.studies.emoji.pictures import write_pictures
 from tempprop.studies.emoji.plan import Plan, clips_of, plan_of, split_of, stills_of
+from tempprop.whole_files import write_whole
 
 NAMES_FILE = "data/openmoji.json"
 
@@ -73,8 +74,8 @@ def prepare_data(work: Path, archives: Archives) -> Split:
     again = animations_in(archives.animations)
     drawn = track(again, "drawing them", total=len(plan), console=console)
     write_pictures(work, drawn, stills, clips)
-    write_json(work / "captions.json", STILLS.dump_json(tuple(stills)))
-    write_json(work / "split.json", split.model_dump_json(indent=1).encode())
+    write_whole(work / "captions.json", STILLS.dump_json(tuple(stills)))
+    write_whole(work / "split.json", split.model_dump_json(indent=1))
     return split
 
 
