@@ -149,6 +149,14 @@ def test_the_embedded_model_makes_clips(tmp_path, name):
     assert clip.std() > 10
 
 
+def test_films_that_the_autoencoder_returns_are_close_and_not_the_same(tmp_path):
+    ran(tmp_path, "--methods", "real,real-autoencoded", "--dtype", "bfloat16")
+    for film in (tmp_path / "real").iterdir():
+        real, returned = read_frames(film), read_frames(tmp_path / "real-autoencoded" / film.name)
+        error = np.square((real.astype(float) - returned) / 255).mean()
+        assert 30 < -10 * np.log10(error) < 50
+
+
 def test_names_of_methods_are_checked_before_anything_is_made(tmp_path):
     assert "'magic'" in refused(tmp_path / "out", "--methods", "coupled,magic")
     assert "multiple of 8" in refused(tmp_path / "out", "--width", "30")

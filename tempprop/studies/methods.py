@@ -18,7 +18,7 @@ from tempprop.prompts import PromptEncoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSettings, ClipSpec, Motion
 from tempprop.studies.feedback import FeedbackSettings, fed_back
-from tempprop.studies.films import rendered
+from tempprop.studies.films import autoencoded, rendered
 from tempprop.studies.serial import rendered_in_series
 from tempprop.studies.takes import Take
 from tempprop.studies.text2video_zero import ZeroSettings, text2video_zero, zero_clip
@@ -116,6 +116,10 @@ def methods(common: ClipSettings) -> dict[str, Method]:
         "real": Shot("real films of these prompts", real_films),
         "real-shuffled": Edit("real films, their frames in random order", "real", shuffled),
         "real-frozen": Edit("frame 0 of real films, again and again", "real", frozen),
+        "real-autoencoded": Shot(
+            "real films of these prompts, encoded and decoded by the model's autoencoder",
+            autoencoded_films,
+        ),
         "frozen": Edit("frame 0, again and again", "coupled", frozen),
         "shuffled": Edit("our clips, their frames in random order", "coupled", shuffled),
         "independent": _ours(
@@ -171,6 +175,15 @@ def real_films(studio: Studio, takes: Sequence[Take]) -> list[Frames]:
         InputError: A take has none.
     """
     return [_real_film(studio, take) for take in takes]
+
+
+def autoencoded_films(studio: Studio, takes: Sequence[Take]) -> list[Frames]:
+    """Give the films that the prompts describe as the model's autoencoder sees them.
+
+    Raises:
+        InputError: A take has none.
+    """
+    return [autoencoded(studio.model.pipeline.vae, film) for film in real_films(studio, takes)]
 
 
 def _real_film(studio: Studio, take: Take) -> Frames:
