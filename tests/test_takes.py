@@ -113,7 +113,9 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 def test_a_directory_keeps_the_takes_that_it_was_begun_with(tmp_path):
     keep_takes(drawn_cast(2), tmp_path)
+    kept = [path.stat().st_ino for path in sorted(tmp_path.iterdir())]
     keep_takes(drawn_cast(2), tmp_path)
+    assert [path.stat().st_ino for path in sorted(tmp_path.iterdir())] == kept
     assert cast_from_file(tmp_path / "takes.jsonl").takes[0].prompt == drawn_cast(2).takes[0].prompt
     assert [take.name for take in cast_from_file(tmp_path / "others.jsonl").takes] == [
         take.name for take in drawn_cast(2).others

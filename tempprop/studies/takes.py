@@ -175,12 +175,13 @@ def keep_takes(cast: Cast, directory: Path) -> None:
     for name, takes in (("takes", cast.takes), ("others", cast.others)):
         path = directory / f"{name}.jsonl"
         text = "".join(map(_as_line, takes))
-        if path.exists() and path.read_text() != text:
+        if not path.exists():
+            write_whole(path, text)
+        elif path.read_text() != text:
             raise InputError(
                 f"the clips in {directory} are of other prompts, or of more or fewer, see {path}. "
                 "Give another directory"
             )
-        write_whole(path, text)
 
 
 def _as_line(take: Take) -> str:
