@@ -4,11 +4,15 @@ from functools import partial
 
 import pytest
 import torch
+import typer
+from safetensors.torch import load_file
 from torch import nn
+from typer.testing import CliRunner
 
+from tempprop.mini import MINI_PATH
 from tempprop.mini.networks import take_over
 from tempprop.mini.progress import Budget, learning_rate
-from tempprop.mini.train import efforts_of
+from tempprop.mini.train import efforts_of, train
 from tempprop.mini.training import Effort, Recipe, average_into, load_checkpoint, train_module
 
 INNER = ("0.weight", "1.weight")
@@ -103,3 +107,20 @@ def test_weights_that_fit_are_taken_over_and_the_others_stay():
     take_over(here, there)
     assert torch.equal(here["a"].weight, there["a"].weight)
     assert torch.equal(here["b"].weight, words)
+
+
+def test_the_embedded_model_can_be_trained_further(tmp_path):
+    """A few steps of falling rates: the weights begin with those of the model that is named."""
+    command = typer.Typer()
+    command.command()(train)
+    options = ["--start", str(MINI_PATH), "--stills", "60", "--threads", "1"]
+    budgets = ["--minutes-vae", str(SECOND), "--minutes-denoiser", str(SECOND)]
+    places = ["--output", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
+    result = CliRunner().invoke(command, [*options, *budgets, *places])
+    assert result.exit_code == 0, result.output
+    assert len(load_checkpoint(tmp_path / "work" / "latents.pt")["latents"]) < 60
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    before, after = (load_file(place / weights) for place in (MINI_PATH, tmp_path / "model"))
+    change = [float((after[name].float() - before[name].float()).abs().mean()) for name in before]
+    size = [float(tensor.float().abs().mean()) for tensor in before.values()]
+    assert 0 < sum(change) < 0.1 * sum(size)

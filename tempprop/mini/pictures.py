@@ -118,7 +118,7 @@ def curve(
     plot.savefig(out, dpi=120)
 
 
-def smoothed(values: list[float], keep: float = 0.9) -> list[float]:
+def smoothed(values: list[float], keep: float = 0.7) -> list[float]:
     """Average a curve exponentially, without a bias towards its beginning.
 
     The same weights normalize the sum (Kingma & Ba 2015, section 3, for the moments of Adam).

@@ -33,12 +33,20 @@ from tempprop.mini.train_vae import encode_stills, train_vae
 from tempprop.mini.training import Effort, effort_of, load_checkpoint, save_checkpoint
 
 STILLS = 40_000
-"""Stills to draw. The autoencoder learns from all, the denoiser from those of seen pairs."""
+"""Stills to draw, by default. The autoencoder learns from all, the denoiser from those of seen
+pairs."""
 
 GPU_MINUTES = (8.0, 15.0)
 """For the autoencoder and for the denoiser, by default; with the drawing, 25 minutes in all."""
 
 CPU_MINUTES = (42.0, 240.0)
+
+GPU_BATCH_FACTORS = (16, 24)
+"""How many times larger the batches are on a GPU, for the autoencoder and for the denoiser.
+
+A step of either takes Python about as long as these take an H200 that two trainings share: smaller
+batches would be no faster.
+"""
 
 VaeMinutes = Annotated[
     float | None, typer.Option(help="Minutes for the autoencoder; 42 on a CPU, else 8.")
@@ -48,6 +56,12 @@ DenoiserMinutes = Annotated[
 ]
 Device = Annotated[str, typer.Option(help='"cpu" or "cuda".')]
 Threads = Annotated[int, typer.Option(min=1, help="Processor threads, on a CPU.")]
+Drawn = Annotated[
+    int, typer.Option(min=1, help="Stills to draw; a GPU has time to learn from more of them.")
+]
+Start = Annotated[
+    Path | None, typer.Option(help="Begin with the weights of this pipeline, not with random ones.")
+]
 
 
 def cached_latents(
@@ -177,9 +191,11 @@ def efforts_of(
 ) -> tuple[Effort, Effort]:
     """Say what each part may use, by default what suits the device."""
     usual = CPU_MINUTES if device.type == "cpu" else GPU_MINUTES
+    vae = usual[0] if minutes_vae is None else minutes_vae
+    denoiser = usual[1] if minutes_denoiser is None else minutes_denoiser
     return (
-        effort_of(usual[0] if minutes_vae is None else minutes_vae, device, threads),
-        effort_of(usual[1] if minutes_denoiser is None else minutes_denoiser, device, threads),
+        effort_of(vae, device, threads, GPU_BATCH_FACTORS[0]),
+        effort_of(denoiser, device, threads, GPU_BATCH_FACTORS[1]),
     )
 
 
@@ -188,6 +204,8 @@ def train(
     work: Annotated[Path, typer.Option(help="Stills and checkpoints.")] = Path("build/mini"),
     minutes_vae: VaeMinutes = None,
     minutes_denoiser: DenoiserMinutes = None,
+    stills: Drawn = STILLS,
+    start: Start = None,
     device: Device = "cpu",
     threads: Threads = 2,
 ) -> None:
@@ -195,15 +213,16 @@ def train(
     # The trainings share each batch among threads, see `tempprop.mini.parallel`.
     torch.set_num_threads(1)
     work.mkdir(parents=True, exist_ok=True)
-    indexes = training_indexes(STILLS)
+    indexes = training_indexes(stills)
     train_pipeline(
-        cached_stills(work / "stills.npy", STILLS, workers=threads),
+        cached_stills(work / "stills.npy", stills, workers=threads),
         indexes,
         cached_tokenizer(work / "tokenizer"),
         (line for index in indexes for line in captions_at(index, TRAINING)),
         work,
         output,
         efforts_of(minutes_vae, minutes_denoiser, torch.device(device), threads),
+        start,
     )
 
 

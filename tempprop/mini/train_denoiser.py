@@ -124,6 +124,12 @@ def train_denoiser(
         # Over so few tokens, the backward pass of fused attention takes longer than all the rest.
         model.unet.set_attn_processor(AttnProcessor())
         model.text_encoder.set_attn_implementation("eager")
+    else:
+        # Its many small operations would leave a GPU waiting for Python.
+        model.unet.compile()
+    latents, captions, no_tokens = (
+        tensor.to(device) for tensor in (data.latents, data.tokens, data.no_tokens)
+    )
     signal = build_scheduler().alphas_cumprod.to(device)
     steps, size = len(signal), BATCH * effort.batch_factor
 
@@ -140,15 +146,15 @@ def train_denoiser(
 
     def batch(count: int, progress: float) -> Sequence[Part]:
         rng = np.random.default_rng((2, count))
-        chosen = torch.from_numpy(rng.integers(len(data.latents), size=size))
-        variant = torch.from_numpy(rng.integers(data.tokens.shape[1], size=size))
-        clean = data.latents[chosen].to(device)
-        dropped = torch.from_numpy(rng.random(size) < DROPPED_CAPTIONS)
-        tokens = torch.where(dropped[:, None], data.no_tokens, data.tokens[chosen, variant])
+        chosen = torch.from_numpy(rng.integers(len(latents), size=size)).to(device)
+        variant = torch.from_numpy(rng.integers(captions.shape[1], size=size)).to(device)
+        clean = latents[chosen]
+        dropped = torch.from_numpy(rng.random(size) < DROPPED_CAPTIONS).to(device)
+        tokens = torch.where(dropped[:, None], no_tokens, captions[chosen, variant])
         # One time from each of equal stretches: the loss varies less than with free draws.
         times = (torch.arange(size) + torch.rand(size)) * steps / size
         times = times.long().clamp(max=steps - 1).to(device)
-        whole = (clean, torch.randn_like(clean), times, tokens.to(device))
+        whole = (clean, torch.randn_like(clean), times, tokens)
         return [
             partial(part, *(tensor[share :: effort.threads] for tensor in whole))
             for share in range(effort.threads)

@@ -60,15 +60,18 @@ class Effort:
     batch_factor: int = 1
 
 
-GPU_BATCH_FACTOR = 8
-"""How many times larger the batches are on a GPU, which small ones leave idle."""
+def effort_of(minutes: float, device: torch.device, threads: int, gpu_batch_factor: int) -> Effort:
+    """Say what a training may use: large batches and one thread on a GPU, shared ones on a CPU.
 
-
-def effort_of(minutes: float, device: torch.device, threads: int) -> Effort:
-    """Say what a training may use: large batches and one thread on a GPU, shared ones on a CPU."""
+    Args:
+        minutes: Time to train in all.
+        device: Where to compute.
+        threads: Threads on a CPU.
+        gpu_batch_factor: How many times larger the batches are on a GPU.
+    """
     if device.type == "cpu":
         return Effort(minutes, device, threads)
-    return Effort(minutes, device, threads=1, batch_factor=GPU_BATCH_FACTOR)
+    return Effort(minutes, device, threads=1, batch_factor=gpu_batch_factor)
 
 
 def train_module(

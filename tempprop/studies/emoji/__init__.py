@@ -7,7 +7,8 @@ same animations are what its videos are compared with:
 - ``python -m tempprop.studies.emoji.prepare WORK`` fetches the animations and writes the data,
 - ``python -m tempprop.studies.emoji.resemblance WORK`` measures how well that is held out,
 - ``python -m tempprop.studies.emoji.reference WORK OUT`` writes the real clips and their prompts,
-- ``python -m tempprop.studies.emoji.train WORK`` trains the model.
+- ``python -m tempprop.studies.emoji.train WORK`` trains the model, whose weights are in `weights`,
+- ``python -m tempprop.studies.emoji.grid PROMPTS`` draws what it knows.
 
 `docs/emoji.md` says what is in the data, what is held out, and what that does not show.
 """

@@ -6,7 +6,7 @@ model's weights are the first ones, all but those of its words: how edges and sh
 be learned twice. It can be interrupted; the same command goes on. The networks and their trainers
 are those of `tempprop.mini`.
 
-`docs/emoji.md` has the plan of how long it should take.
+`docs/emoji.md` says how long it took.
 """
 
 import hashlib
