@@ -192,7 +192,7 @@ def _conditions(records: Sequence[MethodRecord], evaluation: Evaluation) -> str:
     return (
         f"{evaluation.rows[0].clips} clips a row of {evaluation.frames} frames of "
         f"{common.width}x{common.height}, {common.num_inference_steps} steps, guidance "
-        f"{common.guidance_scale:g}, in {record.dtype} on {record.device}; "
+        f"{common.guidance_scale:g}, by `{record.model.uri}` in {record.dtype} on {record.device}; "
         f"{evaluation.reference_clips} clips of reference."
     )
 
@@ -217,7 +217,8 @@ def _costs(records: Sequence[MethodRecord]) -> str:
         for record in records
     ]
     first = records[0]
-    place = f"{first.threads} threads of the CPU" if first.device == "cpu" else first.device
+    threads = "one thread" if first.threads == 1 else f"{first.threads} threads"
+    place = f"{threads} of the CPU" if first.device == "cpu" else first.device
     return (
         f"Speed and peak memory on {place}, with {first.frames_per_batch} frames a batch:\n\n"
         + table(("method", "frames a second", "peak memory, GiB", "what it does"), rows)
