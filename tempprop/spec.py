@@ -136,10 +136,10 @@ class ClipSettings(Frozen):
     loop: bool = False
     noise_correlation: float = Field(default=0.988, ge=0, le=1)
     propagation_strength: float = Field(default=1.0, ge=0, le=1)
-    propagation_end: float = Field(default=0.85, ge=0, le=1)
+    propagation_end: float = Field(default=1.0, ge=0, le=1)
     propagation_keeps: Literal["noise", "sample"] = "sample"
     propagation_low_pass: float = Field(default=0.0, ge=0, le=16)
-    anchor_weight: float = Field(default=0.3, ge=0, le=1)
+    anchor_weight: float = Field(default=0.5, ge=0, le=1)
     keyframe_interval: int = Field(default=0, ge=0, le=100_000)
     color_coherence: float = Field(default=0.3, ge=0, le=1)
     motion_floor: float = Field(default=0.02, ge=0, le=1)

@@ -36,7 +36,7 @@ CHANGES = {
     "propagation_end": 0.5,
     "propagation_keeps": "noise",
     "propagation_low_pass": 1.0,
-    "anchor_weight": 0.5,
+    "anchor_weight": 0.4,
     "keyframe_interval": 50,
     "color_coherence": 0.5,
     "attention": "first",

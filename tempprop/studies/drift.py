@@ -26,7 +26,6 @@ from tempprop.studies.subjects import Subject, subjects
 DIGITS = 4
 """Decimal places of the curves in the file."""
 
-TO_THE_END = {"propagation_end": 1.0}
 STIFF = {"propagation_strength": 1.0, "propagation_keeps": "noise", "noise_correlation": 0.99}
 UNCOUPLED = {"noise_correlation": 0.0, "propagation_strength": 0.0, "color_coherence": 0.0}
 FREE = {"anchor_weight": 0.0, "color_coherence": 0.0}
@@ -36,8 +35,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no anchor": {"anchor_weight": 0.0},
     "no color coherence, no anchor": FREE,
     "new anchors": {"keyframe_interval": 32},
-    "coupled to the end": TO_THE_END,
-    "coupled to the end, no color coherence, no anchor": TO_THE_END | FREE,
+    "last steps uncoupled": {"propagation_end": 0.7},
     "stiff": STIFF,
     "stiff, no motion floor": STIFF | {"motion_floor": 0.0},
     "uncoupled": UNCOUPLED,
