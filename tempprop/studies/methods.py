@@ -25,8 +25,16 @@ from tempprop.studies.text2video_zero import ZeroSettings, text2video_zero, zero
 
 UNCOUPLED: dict[str, Any] = {"propagation_strength": 0.0, "color_coherence": 0.0}
 
-STIFF: dict[str, Any] = {"propagation_keeps": "noise", "propagation_strength": 0.95}
-"""What a camera needs: the embedded model has firm ideas of how large things are, and where."""
+STIFF: dict[str, Any] = {
+    "propagation_keeps": "noise",
+    "propagation_strength": 0.95,
+    "propagation_end": 0.7,
+    "anchor_weight": 0.3,
+}
+"""What a camera needs: the embedded model has firm ideas of how large things are, and where.
+
+The late steps are free, because what moves was resampled, and is blurred, in every frame.
+"""
 
 ZOOM_A_FRAME = 1.02
 """16 frames come closer by a third, as far as in films of the drawn world."""

@@ -21,6 +21,7 @@ from tempprop.prompts import prompt_encoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSpec, Motion, PromptKeyframe
 from tempprop.studies.films import rendered
+from tempprop.studies.methods import STIFF, UNCOUPLED
 from tempprop.studies.modes_sheet import Block, Strip, write_modes_sheet
 
 CAST = (
@@ -35,14 +36,7 @@ CAST = (
 )
 """Thing, color and background of each row: what the embedded model draws well."""
 
-UNCOUPLED = {"propagation_strength": 0.0, "color_coherence": 0.0}
-
-CLOSER = {
-    "motion": Motion.model_validate({"zoom": 1.06}),
-    # The embedded model has firm ideas of how large things are: only this follows the camera.
-    "propagation_keeps": "noise",
-    "propagation_strength": 0.95,
-}
+CLOSER = STIFF | {"motion": Motion.model_validate({"zoom": 1.06})}
 
 app = typer.Typer()
 
