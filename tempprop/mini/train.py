@@ -2,7 +2,7 @@
 
 ``python -m tempprop.mini.train`` draws the stills, learns the tokenizer, trains the autoencoder
 and then the denoiser with its text encoder, and saves the pipeline in half precision. On a GPU
-(``--device cuda``) it takes larger batches.
+(``--device cuda``) it takes larger batches. ``--start`` trains a model further.
 """
 
 from __future__ import annotations
