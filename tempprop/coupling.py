@@ -58,8 +58,8 @@ def strength_at(settings: ClipSettings, step: int, num_steps: int) -> float:
     """Give the coupling strength lambda at a step.
 
     It falls in a straight line from `propagation_strength` at the first step to 0 at the fraction
-    `propagation_end` of the schedule: the early steps, which place things, are coupled; the late
-    ones, which draw detail, are free.
+    `propagation_end` of the schedule: the early steps, which place things, are coupled most;
+    the late ones, which draw detail, least, or not at all after that fraction.
 
     Args:
         settings: Strength and end.

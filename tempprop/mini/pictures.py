@@ -83,6 +83,20 @@ def tile(pictures: NDArray[np.uint8], columns: int) -> Image.Image:
     return sheet
 
 
+def save_grid(prompts: list[str], columns: int, out: Path, model: Path, seed: int) -> None:
+    """Draw prompts, plain text-to-image with 12 steps and guidance 2.5, and save them row by row.
+
+    Args:
+        prompts: What to draw.
+        columns: Pictures in a row.
+        out: The PNG to write.
+        model: The pipeline's directory.
+        seed: Seed of the noise.
+    """
+    pictures = generate(prompts, steps=12, guidance=2.5, seed=seed, model=model)
+    tile(pictures, columns).save(out, optimize=True)
+
+
 @app.command()
 def grid(
     out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("docs/mini-grid.png"),
@@ -90,8 +104,7 @@ def grid(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
     """Draw every thing before ten backgrounds, in changing colors."""
-    pictures = generate(grid_prompts(), steps=12, guidance=2.5, seed=seed, model=model)
-    tile(pictures, len(COLUMNS)).save(out, optimize=True)
+    save_grid(grid_prompts(), len(COLUMNS), out, model, seed)
 
 
 @app.command()

@@ -33,8 +33,7 @@ from tempprop.mini.train_vae import encode_stills, train_vae
 from tempprop.mini.training import Effort, effort_of, load_checkpoint, save_checkpoint
 
 STILLS = 40_000
-"""Stills to draw, by default. The autoencoder learns from all, the denoiser from those of seen
-pairs."""
+"""Stills to draw. The autoencoder learns from all, the denoiser from those of seen pairs."""
 
 GPU_MINUTES = (8.0, 15.0)
 """For the autoencoder and for the denoiser, by default; with the drawing, 25 minutes in all."""
@@ -44,8 +43,7 @@ CPU_MINUTES = (42.0, 240.0)
 GPU_BATCH_FACTORS = (16, 24)
 """How many times larger the batches are on a GPU, for the autoencoder and for the denoiser.
 
-A step of either takes Python about as long as these take an H200 that two trainings share: smaller
-batches would be no faster.
+Beside another training, Python took an H200's host about as long for a step as the GPU for so much.
 """
 
 VaeMinutes = Annotated[

@@ -17,6 +17,7 @@ from tempprop.render import Frames
 from tempprop.studies.drift_page import CURVES
 from tempprop.studies.feedback import FeedbackSettings
 from tempprop.studies.measuring import DEFAULTS, DTYPE, Dtype, Variant, measure_study
+from tempprop.studies.methods import INDEPENDENT
 from tempprop.studies.metrics import latent_statistics, likeness, recognized
 from tempprop.studies.page import write_page
 from tempprop.studies.plots import plot_drift, plot_feedback
@@ -27,7 +28,6 @@ DIGITS = 4
 """Decimal places of the curves in the file."""
 
 STIFF = {"propagation_strength": 1.0, "propagation_keeps": "noise", "noise_correlation": 0.99}
-UNCOUPLED = {"noise_correlation": 0.0, "propagation_strength": 0.0, "color_coherence": 0.0}
 FREE = {"anchor_weight": 0.0, "color_coherence": 0.0}
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -38,7 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "last steps uncoupled": {"propagation_end": 0.7},
     "stiff": STIFF,
     "stiff, no motion floor": STIFF | {"motion_floor": 0.0},
-    "uncoupled": UNCOUPLED,
+    "uncoupled": INDEPENDENT,
 }
 
 DEFORUM = FeedbackSettings()

@@ -25,6 +25,8 @@ from tempprop.studies.text2video_zero import ZeroSettings, text2video_zero, zero
 
 UNCOUPLED: dict[str, Any] = {"propagation_strength": 0.0, "color_coherence": 0.0}
 
+INDEPENDENT: dict[str, Any] = UNCOUPLED | {"noise_correlation": 0.0}
+
 STIFF: dict[str, Any] = {
     "propagation_keeps": "noise",
     "propagation_strength": 0.95,
@@ -130,9 +132,7 @@ def methods(common: ClipSettings) -> dict[str, Method]:
         ),
         "frozen": Edit("frame 0, again and again", "coupled", frozen),
         "shuffled": Edit("our clips, their frames in random order", "coupled", shuffled),
-        "independent": _ours(
-            "every frame of its own noise", {"noise_correlation": 0.0} | UNCOUPLED
-        ),
+        "independent": _ours("every frame of its own noise", INDEPENDENT),
         "same-noise": _ours(
             "all frames of one noise: frame 0 again, unless the scheduler adds noise of its own",
             {"noise_correlation": 1.0} | UNCOUPLED,

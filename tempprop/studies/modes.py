@@ -21,7 +21,7 @@ from tempprop.prompts import prompt_encoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSpec, Motion, PromptKeyframe
 from tempprop.studies.films import rendered
-from tempprop.studies.methods import STIFF, UNCOUPLED
+from tempprop.studies.methods import INDEPENDENT, STIFF, UNCOUPLED
 from tempprop.studies.modes_sheet import Block, Strip, write_modes_sheet
 
 CAST = (
@@ -83,7 +83,7 @@ def modes(num_frames: int) -> list[Mode]:
         Mode(
             "Independent frames",
             "every frame from its own noise",
-            lambda scene, picture: {"noise_correlation": 0.0, **UNCOUPLED},
+            lambda scene, picture: INDEPENDENT,
         ),
         Mode(
             "Correlated noise only",

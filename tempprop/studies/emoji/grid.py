@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tempprop.mini.pictures import tile
-from tempprop.mini.recognize import generate
+from tempprop.mini.pictures import save_grid
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.takes import cast_from_file
 
@@ -28,13 +27,10 @@ def grid(
     count: Annotated[int, typer.Option(min=1, help="How many of the prompts.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
 ) -> None:
-    """Draw the first prompts of a file, plain text-to-image with 12 steps and guidance 2.5."""
+    """Draw the first prompts of a file."""
     with clear_errors():
         cast = cast_from_file(prompts, count)
-    shown = [take.prompt for take in cast.takes]
-    tile(generate(shown, steps=12, guidance=2.5, seed=seed, model=model), COLUMNS).save(
-        out, optimize=True
-    )
+    save_grid([take.prompt for take in cast.takes], COLUMNS, out, model, seed)
 
 
 if __name__ == "__main__":
