@@ -10,6 +10,7 @@ from tiny_pipelines import save
 from typer.testing import CliRunner
 
 from tempprop.mini.captions import EXAMPLE_PROMPTS
+from tempprop.mini.reconstruct import decibels
 from tempprop.studies.lossless import read_frames, write_lossless
 from tempprop.studies.method_records import MethodRecord
 from tempprop.studies.methods import methods
@@ -153,8 +154,7 @@ def test_films_that_the_autoencoder_returns_are_close_and_not_the_same(tmp_path)
     ran(tmp_path, "--methods", "real,real-autoencoded", "--dtype", "bfloat16")
     for film in (tmp_path / "real").iterdir():
         real, returned = read_frames(film), read_frames(tmp_path / "real-autoencoded" / film.name)
-        error = np.square((real.astype(float) - returned) / 255).mean()
-        assert 30 < -10 * np.log10(error) < 50
+        assert 30 < decibels(real, returned) < 50
 
 
 def test_names_of_methods_are_checked_before_anything_is_made(tmp_path):

@@ -1,17 +1,13 @@
 """Frames for the studies: clips of the embedded model, and films that the world itself draws."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 
-from tempprop.autoencoder import in_precision
-from tempprop.mini.train_vae import to_signal
 from tempprop.mini.world import Motion, draw_video
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder
-from tempprop.render import Frames, render_clips, to_uint8
+from tempprop.render import Frames, render_clips
 from tempprop.spec import ClipSpec
 from tempprop.studies.subjects import Subject
 
@@ -44,19 +40,3 @@ def rendered(
 def drawn_film(subject: Subject, num_frames: int) -> Frames:
     """Draw a lively film of a subject's scene: what a film of the world should measure."""
     return draw_video(subject.scene, LIVELY, num_frames)
-
-
-@torch.inference_mode()
-def autoencoded(vae: Any, frames: Frames) -> Frames:
-    """Encode a film and decode it again: the best that a model with this autoencoder could draw.
-
-    Args:
-        vae: diffusers' AutoencoderKL. It works in float32, whatever the precision of its weights.
-        frames: Shape `(frames, height, width, 3)`, uint8, in a size that the autoencoder takes.
-
-    Returns:
-        Frames of the same shape.
-    """
-    with in_precision(vae, torch.float32):
-        latents = vae.encode(to_signal(frames, vae.device)).latent_dist.mode()
-        return to_uint8((vae.decode(latents).sample + 1) / 2)

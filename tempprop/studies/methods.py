@@ -13,12 +13,13 @@ import numpy as np
 from pydantic import JsonValue
 
 from tempprop.errors import InputError
+from tempprop.mini.reconstruct import reconstructed
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder
 from tempprop.render import Frames
 from tempprop.spec import ClipSettings, ClipSpec, Motion
 from tempprop.studies.feedback import FeedbackSettings, fed_back
-from tempprop.studies.films import autoencoded, rendered
+from tempprop.studies.films import rendered
 from tempprop.studies.serial import rendered_in_series
 from tempprop.studies.takes import Take
 from tempprop.studies.text2video_zero import ZeroSettings, text2video_zero, zero_clip
@@ -191,7 +192,7 @@ def autoencoded_films(studio: Studio, takes: Sequence[Take]) -> list[Frames]:
     Raises:
         InputError: A take has none.
     """
-    return [autoencoded(studio.model.pipeline.vae, film) for film in real_films(studio, takes)]
+    return [reconstructed(studio.model.pipeline.vae, film) for film in real_films(studio, takes)]
 
 
 def _real_film(studio: Studio, take: Take) -> Frames:
