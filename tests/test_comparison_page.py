@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from tempprop.evaluation.results import Estimate, Evaluation, Row
 from tempprop.spec import ClipSettings, ModelIdentity
 from tempprop.studies.compare_methods import Comparison, app
-from tempprop.studies.comparison_page import answers
+from tempprop.studies.comparison_page import answers, summary_table
 from tempprop.studies.method_records import MethodRecord, write_record
 
 FVD = {
@@ -125,6 +125,16 @@ def test_what_was_not_measured_is_not_answered():
     assert answers(evaluation(alone, {"coupled": 0.4}, {"coupled": 6.0})) == []
 
 
+def test_the_small_table_has_the_domains_beside_each_other():
+    records = [record("coupled")]
+    less = evaluation({"coupled": 6000.0}, {"coupled": 0.4}, {"coupled": 7.0})
+    lines = summary_table([("drawn", records, evaluation()), ("emoji", records, less)]).split("\n")
+    assert lines[0].startswith("|  | drawn: FVD ↓ | drawn: FVMD ↓ | drawn: dynamic ↑ | emoji: FVD")
+    assert "| propagation, the defaults | 60 | 600 | 40% | 6,000 | 7 | 40% |" in lines
+    assert "| Text2Video-Zero | 62 | 620 | 30% | - | - | - |" in lines
+    assert not any("feedback" in line for line in lines)
+
+
 @pytest.fixture
 def measured(tmp_path):
     for name in FVD:
@@ -153,6 +163,8 @@ def test_the_page_holds_every_method_of_every_domain(measured, tmp_path):
         assert f"(methods-{domain}.png)" in section
         assert (out / f"methods-{domain}.png").read_bytes().startswith(b"\x89PNG")
         assert "FVD of 8 clips says little." in section
+        assert "render_methods CLIPS --clips 8 --dtype float32 --fps 8 --model mini\n" in section
+        assert "--resamples 10 --out REPORT" in section
     kept = Comparison.model_validate_json((out / "measurements" / "methods-drawn.json").read_text())
     assert all(row.by_clip == {} for row in kept.evaluation.rows)
     assert len(kept.records) == len(FVD)

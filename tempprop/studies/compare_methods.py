@@ -17,7 +17,7 @@ from tempprop.errors import InputError
 from tempprop.evaluation.plot import as_plot
 from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
-from tempprop.studies.comparison_page import comparison_page, plot_name
+from tempprop.studies.comparison_page import Domain, comparison_page, plot_name
 from tempprop.studies.method_records import MethodRecord, agreeing
 from tempprop.whole_files import write_whole
 
@@ -75,9 +75,15 @@ def _record_of(name: str, clips: Path, costs: Path | None) -> MethodRecord:
     return record if costs is None else agreeing(costs / f"{name}.json", record)
 
 
-def comparison_files(out: Path) -> list[Path]:
-    """List the domains that were compared, by name."""
-    return sorted((out / "measurements").glob("methods-*.json"))
+def kept_domains(out: Path) -> list[Domain]:
+    """Read what was found in every domain that was compared, by name.
+
+    Args:
+        out: Directory of the page.
+    """
+    kept = sorted((out / "measurements").glob("methods-*.json"))
+    found = [Comparison.model_validate_json(path.read_text()) for path in kept]
+    return [(each.domain, each.records, each.evaluation) for each in found]
 
 
 @app.command()
@@ -98,10 +104,8 @@ def compare_methods(
     path = out / "measurements" / f"methods-{domain}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, comparison.model_dump_json(indent=1) + "\n")
-    known = [Comparison.model_validate_json(each.read_text()) for each in comparison_files(out)]
-    page = comparison_page([(each.domain, each.records, each.evaluation) for each in known])
     write_whole(out / plot_name(domain), as_plot(comparison.evaluation))
-    write_whole(out / "evaluation.md", page)
+    write_whole(out / "evaluation.md", comparison_page(kept_domains(out)))
     print(out / "evaluation.md")
 
 

@@ -38,6 +38,12 @@ FIRST_METRICS = (
 )
 """Of the first table; the others follow in a second one."""
 
+DRAWN_MODEL = "mini"
+"""Its clips are of its own world, whose prompts no file has to name."""
+
+QUIET_CLIPS = 16
+"""Clips a method whose speed is measured while the machine has nothing else to do."""
+
 OPENING = """\
 # Does propagation make video?
 
@@ -47,13 +53,21 @@ Distances (FVD, FVMD, FID) only compare between rows of equal numbers of clips. 
 intervals that hold 95 % of resamples of the clips; those of differences are of resamples of the
 same prompts, which vary less than the rows do. What each figure is, and where it comes from, stands
 in [`tempprop/evaluation/metrics.py`](../tempprop/evaluation/metrics.py); what each method is, in
-[`tempprop/studies/methods.py`](../tempprop/studies/methods.py).
+[`tempprop/studies/methods.py`](../tempprop/studies/methods.py)."""
 
-    python -m tempprop.studies.render_methods CLIPS
-    tempprop evaluate CLIPS/coupled CLIPS/real ... --reference CLIPS/reference \\
-        --prompts CLIPS/takes.jsonl --out REPORT
-    python -m tempprop.studies.render_methods QUIET --clips 16
-    python -m tempprop.studies.compare_methods CLIPS REPORT --domain NAME --costs QUIET"""
+SUMMARY_METHODS = {
+    "real": "real clips",
+    OURS: "propagation, the defaults",
+    BASELINE: "independent frames",
+    OTHERS: "Text2Video-Zero",
+    "feedback": "image-to-image feedback",
+    STILL: "frame 0 of ours, held",
+    REAL_STILL: "frame 0 of real clips, held",
+}
+"""The methods of the small table, and what it calls them."""
+
+SUMMARY_METRICS = {"fvd": ",.0f", "fvmd": ",.0f", "dynamic_degree": ".0%"}
+"""The figures of the small table, and how it writes them."""
 
 Domain = tuple[str, Sequence[MethodRecord], Evaluation]
 """What the clips show, what the methods cost, and how their clips were judged."""
@@ -65,7 +79,36 @@ def comparison_page(domains: Sequence[Domain]) -> str:
     Args:
         domains: All that were compared.
     """
-    return "\n\n".join([OPENING, *(_section(*domain) for domain in domains)]) + "\n"
+    sections = [_section(*domain) for domain in domains]
+    return "\n\n".join([OPENING, summary_table(domains), *sections]) + "\n"
+
+
+def summary_table(domains: Sequence[Domain]) -> str:
+    """Write the figures on which the question turns, of all domains beside each other.
+
+    Args:
+        domains: All that were compared. What was not measured in one is a dash.
+    """
+    header = [
+        f"{domain}: {BY_NAME[metric].heading}"
+        for domain, _, _ in domains
+        for metric in SUMMARY_METRICS
+    ]
+    found = [{row.name: row for row in evaluation.rows} for _, _, evaluation in domains]
+    rows = [
+        [
+            words,
+            *(
+                "-" if figure is None else format(figure.value, form)
+                for rows in found
+                for metric, form in SUMMARY_METRICS.items()
+                for figure in [_figure(rows, name, metric)]
+            ),
+        ]
+        for name, words in SUMMARY_METHODS.items()
+        if any(name in rows for rows in found)
+    ]
+    return table(("", *header), rows)
 
 
 def answers(evaluation: Evaluation) -> list[str]:
@@ -177,6 +220,7 @@ def _section(domain: str, records: Sequence[MethodRecord], evaluation: Evaluatio
     parts = [
         f"## {domain}",
         _conditions(records, evaluation),
+        _commands(domain, records[0], evaluation),
         "\n".join(f"- {answer}" for answer in answers(evaluation)),
         _table(evaluation, first),
         _table(evaluation, others) if others else "",
@@ -195,6 +239,23 @@ def _conditions(records: Sequence[MethodRecord], evaluation: Evaluation) -> str:
         f"{common.guidance_scale:g}, by `{record.model.uri}` in {record.dtype} on {record.device}; "
         f"{evaluation.reference_clips} clips of reference."
     )
+
+
+def _commands(domain: str, record: MethodRecord, evaluation: Evaluation) -> str:
+    """Give the commands that made the section."""
+    model = record.model.uri
+    prompts = "" if model == DRAWN_MODEL else " --prompts PROMPTS"
+    made = f"--dtype {record.dtype} --fps {record.common.fps:g} --model {model}{prompts}"
+    clips = evaluation.rows[0].clips
+    rows = " ".join(f"CLIPS/{row.name}" for row in evaluation.rows[:2])
+    lines = (
+        f"python -m tempprop.studies.render_methods CLIPS --clips {clips} {made}",
+        f"tempprop evaluate {rows} ... --reference CLIPS/reference \\",
+        f"    --prompts CLIPS/takes.jsonl --resamples {evaluation.resamples} --out REPORT",
+        f"python -m tempprop.studies.render_methods QUIET --clips {QUIET_CLIPS} {made}",
+        f"python -m tempprop.studies.compare_methods CLIPS REPORT --domain {domain} --costs QUIET",
+    )
+    return "\n".join(f"    {line}" for line in lines)
 
 
 def _table(evaluation: Evaluation, names: Sequence[str]) -> str:
