@@ -135,6 +135,14 @@ def test_the_small_table_has_the_domains_beside_each_other():
     assert not any("feedback" in line for line in lines)
 
 
+def test_the_looser_coupling_is_asked_too():
+    fvd, dynamic = FVD | {"coupled-loose": 150.0}, DYNAMIC | {"coupled-loose": 0.9}
+    told = answers(evaluation(fvd, dynamic, FVMD | {"coupled-loose": 300.0}))
+    assert "FVD of the looser coupling is 50% of that of independent frames" in told[1]
+    assert "FVMD of the looser coupling is 10% of that of independent frames" in told[6]
+    assert "of the looser coupling is 90%, that of real clips 50%: within" in told[-1]
+
+
 @pytest.fixture
 def measured(tmp_path):
     for name in FVD:

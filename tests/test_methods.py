@@ -161,7 +161,7 @@ def test_every_propagation_asks_for_something_else_and_says_so():
     ours = [shot for shot in shots if getattr(shot.make, "func", None) is propagated]
     asked = [ClipSettings(**shot.make.keywords["changes"]) for shot in ours]
     assert asked == [ClipSettings.model_validate(shot.settings) for shot in ours]
-    assert len({settings.model_dump_json() for settings in asked}) == len(ours) == 8
+    assert len({settings.model_dump_json() for settings in asked}) == len(ours) == 9
     assert ClipSettings() in asked
 
 

@@ -7,8 +7,9 @@ from tempprop.evaluation.metrics import BY_NAME
 from tempprop.evaluation.results import Estimate, Evaluation, Row, written
 from tempprop.studies.method_records import MethodRecord
 
-OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED, REAL_STILL = (
+OURS, LOOSE, BASELINE, OTHERS, STILL, REAL, DISORDERED, REAL_STILL = (
     "coupled",
+    "coupled-loose",
     "independent",
     "text2video-zero",
     "frozen",
@@ -18,14 +19,17 @@ OURS, BASELINE, OTHERS, STILL, REAL, DISORDERED, REAL_STILL = (
 )
 """Names of the methods on which the question turns."""
 
+PROPAGATED = {OURS: "the defaults", LOOSE: "the looser coupling"}
+"""What the question is put to, and what the answers call it."""
+
 DISTANCES = ("fvd", "fvmd")
-"""What the question is put to: the one hears pictures above all, the other motion alone."""
+"""What it is measured by: the one hears pictures above all, the other motion alone."""
 
 LARGEST_SHARE = 1 / 3
-"""Of the distance of independent frames: what the defaults are to stay below."""
+"""Of the distance of independent frames: what propagation is to stay below."""
 
 DYNAMIC_RANGE = (0.5, 2.0)
-"""Of the dynamic degree of real clips: where that of the defaults is to lie."""
+"""Of the dynamic degree of real clips: where that of propagation is to lie."""
 
 FIRST_METRICS = (
     "fvd",
@@ -58,6 +62,7 @@ in [`tempprop/evaluation/metrics.py`](../tempprop/evaluation/metrics.py); what e
 SUMMARY_METHODS = {
     "real": "real clips",
     OURS: "propagation, the defaults",
+    LOOSE: "propagation, looser",
     BASELINE: "independent frames",
     OTHERS: "Text2Video-Zero",
     "feedback": "image-to-image feedback",
@@ -112,7 +117,7 @@ def summary_table(domains: Sequence[Domain]) -> str:
 
 
 def answers(evaluation: Evaluation) -> list[str]:
-    """Say, in figures, how the defaults stand to what they are measured by.
+    """Say, in figures, how propagation stands to what it is measured by.
 
     What is not among the rows is left out. Differences are those to the first row, which has to
     be that of the defaults.
@@ -123,14 +128,14 @@ def answers(evaluation: Evaluation) -> list[str]:
             answer
             for metric in DISTANCES
             for answer in (
-                _share_of_baseline(rows, metric),
+                *(_share_of_baseline(rows, metric, name) for name in PROPAGATED),
                 _below(rows, metric, OTHERS, "Text2Video-Zero"),
                 _below(rows, metric, STILL, "frozen clips"),
                 _order(rows, metric),
             )
         ),
         _pictures(rows),
-        _liveliness(rows),
+        *(_liveliness(rows, name) for name in PROPAGATED),
     ]
     return [answer for answer in found if answer is not None]
 
@@ -139,14 +144,15 @@ def _figure(rows: dict[str, Row], name: str, metric: str) -> Estimate | None:
     return rows[name].figures.get(metric) if name in rows else None
 
 
-def _share_of_baseline(rows: dict[str, Row], metric: str) -> str | None:
-    ours, theirs = _figure(rows, OURS, metric), _figure(rows, BASELINE, metric)
+def _share_of_baseline(rows: dict[str, Row], metric: str, name: str) -> str | None:
+    ours, theirs = _figure(rows, name, metric), _figure(rows, BASELINE, metric)
     if ours is None or theirs is None:
         return None
     share = ours.value / theirs.value
     verdict = "a third or less" if share <= LARGEST_SHARE else "more than a third"
     return (
-        f"{_title(metric)} of the defaults is {share:.0%} of that of independent frames: {verdict}."
+        f"{_title(metric)} of {PROPAGATED[name]} is {share:.0%} of that of independent frames: "
+        f"{verdict}."
     )
 
 
@@ -196,15 +202,15 @@ def _pictures(rows: dict[str, Row]) -> str | None:
     )
 
 
-def _liveliness(rows: dict[str, Row]) -> str | None:
-    ours, real = (_figure(rows, name, "dynamic_degree") for name in (OURS, REAL))
+def _liveliness(rows: dict[str, Row], name: str) -> str | None:
+    ours, real = (_figure(rows, each, "dynamic_degree") for each in (name, REAL))
     if ours is None or real is None or real.value == 0:
         return None
     share = ours.value / real.value
     low, high = DYNAMIC_RANGE
     within = "within" if low <= share <= high else "not within"
     return (
-        f"The dynamic degree of the defaults is {ours.value:.0%}, that of real clips "
+        f"The dynamic degree of {PROPAGATED[name]} is {ours.value:.0%}, that of real clips "
         f"{real.value:.0%}: {within} a half and twice of it."
     )
 
