@@ -1,6 +1,6 @@
 """From what was measured of the clips of all sources to their rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,17 +168,25 @@ def _bias_notes(
         seen = {
             source.name: _features(measured[source.name], metric.instrument) for source in sources
         }
-        few = [
-            f"{len(features)} of {name}"
+        few = {
+            name: len(features)
             for name, features in seen.items()
             if len(features) > 1 and features.shape[0] * features.shape[1] <= features.shape[2]
-        ]
+        }
         if few:
             notes.append(
-                f"{metric.title} has a large bias where clips are few ({', '.join(few)}): compare "
-                "it only with that of as many clips"
+                f"{metric.title} has a large bias where clips are few ({_counted(few, seen)}): "
+                "compare it only with that of as many clips"
             )
     return notes
+
+
+def _counted(few: Mapping[str, int], seen: Collection[str]) -> str:
+    """Say how many clips each source has; all at once where it is the same number everywhere."""
+    numbers = set(few.values())
+    if len(few) == len(seen) > 1 and len(numbers) == 1:
+        return f"{numbers.pop()} of each"
+    return ", ".join(f"{number} of {name}" for name, number in few.items())
 
 
 def _features(clips: ByClip, instrument: str) -> Array:

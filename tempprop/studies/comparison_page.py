@@ -148,11 +148,12 @@ def _share_of_baseline(rows: dict[str, Row], metric: str, name: str) -> str | No
     ours, theirs = _figure(rows, name, metric), _figure(rows, BASELINE, metric)
     if ours is None or theirs is None:
         return None
-    share = ours.value / theirs.value
+    share, real = ours.value / theirs.value, _figure(rows, REAL, metric)
     verdict = "a third or less" if share <= LARGEST_SHARE else "more than a third"
+    floor = "" if real is None else f", and real clips have {real.value:,.0f}"
     return (
         f"{_title(metric)} of {PROPAGATED[name]} is {share:.0%} of that of independent frames: "
-        f"{verdict}."
+        f"{verdict}, which is {theirs.value * LARGEST_SHARE:,.0f}{floor}."
     )
 
 
