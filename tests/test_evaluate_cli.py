@@ -132,7 +132,7 @@ def test_distances_are_those_of_the_features(call, here, judges):
     # The short clip counts for what looks at single frames only.
     assert (fvd["clips"], fvd["reference_clips"], fid["clips"]) == (2, 2, 3)
     assert "ours: FVD is of 2 of its 3 clips, those with all of the frames" in answer.err
-    assert "FVD has a large bias where clips are few (2 of ours, 2 of again)" in answer.err
+    assert "FVD has a large bias where clips are few (2 of each)" in answer.err
     for name in ("fvd", "fid"):
         own = again["figures"][name]
         assert own["value"] == pytest.approx(0, abs=1e-3 * ours["figures"][name]["value"])

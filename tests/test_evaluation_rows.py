@@ -115,6 +115,14 @@ def test_what_is_said_of_distances():
     )
 
 
+def test_clips_are_counted_once_where_all_sources_have_as_many():
+    one, two, three = featured(4, 5), featured(4, 5), featured(3, 5)
+    _, alike = rows_of("fvd", {"one": one, "two": two}, featured(9, 5))
+    _, differing = rows_of("fvd", {"one": one, "two": two, "three": three}, featured(9, 5))
+    assert "few (4 of each)" in alike[0]
+    assert "few (4 of one, 4 of two, 3 of three)" in differing[0]
+
+
 def test_sources_of_several_sizes_are_told():
     measured = {"small": moving(a=1.0), "wide": moving(a=1.0)}
     found = [source("small", ["a"]), source("wide", ["a"], width=96)]
