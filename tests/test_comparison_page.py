@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from tempprop.evaluation.results import Estimate, Evaluation, Row
 from tempprop.spec import ClipSettings, ModelIdentity
 from tempprop.studies.compare_methods import Comparison, app
-from tempprop.studies.comparison_page import answers, summary_table
+from tempprop.studies.comparison_page import NOT_DENOISED, answers, differences, summary_table
 from tempprop.studies.method_records import MethodRecord, write_record
 
 FVD = {
@@ -80,7 +80,7 @@ def record(name):
     return MethodRecord(
         method=name,
         what=f"what {name} does",
-        settings={},
+        settings={"of": "it"},
         common=ClipSettings(),
         model=ModelIdentity(uri="mini", pipeline_class="StableDiffusionPipeline", digest="0"),
         dtype="float32",
@@ -95,29 +95,32 @@ def record(name):
 
 def test_answers_follow_from_the_figures():
     told = answers(evaluation())
-    share, zero, frozen, order, *of_motion, pictures, dynamic = told
-    assert "20% of that of independent frames: a third or less" in share
-    assert "that of Text2Video-Zero 62, the difference +2 [-3, +7]: so many clips do not" in zero
-    assert "frozen clips 90, the difference +30 [+25, +35]: the defaults are below" in frozen
-    assert "FVD of real clips is 20, of the same with their frames in random order 31" in order
+    share, order, *of_motion, pictures, dynamic = told
+    assert "is 60, 20% of that of independent frames. The goal, a third (100), is reached" in share
+    assert "FVD of films is 20, of the same with their frames in random order 31" in order
     assert all(answer.startswith("FVMD of") for answer in of_motion)
-    assert "frozen clips 900, the difference +300 [+295, +305]" in of_motion[2]
     assert "held, is 42, of frame 0 of ours 90" in pictures
-    assert "40%, that of real clips 50%: within a half and twice" in dynamic
+    assert "40%, that of films 50%: within a half and twice" in dynamic
 
 
 def test_bad_news_is_told_as_well():
     told = answers(evaluation(FVD | {"coupled": 150.0}, DYNAMIC | {"coupled": 0.1}))
-    assert "50% of that of independent frames: more than a third" in told[0]
-    assert told[1].endswith("the defaults are above.")
-    assert told[2].endswith("the defaults are above.")
+    assert "50% of that of independent frames. The goal, a third (100), is missed" in told[0]
     assert "not within" in told[-1]
+
+
+def test_the_other_methods_are_told_apart_where_they_can_be():
+    lines = differences(evaluation()).split("\n")
+    assert lines[0] == "| less the defaults | FVD | FVMD |"
+    assert "| frozen | +30 [+25, +35], worse | +300 [+295, +305], worse |" in lines
+    assert "| text2video-zero | +2 [-3, +7], not told apart | +20 [+15, +25], worse |" in lines
+    assert "| real | -40 [-45, -35], better | -400 [-405, -395], better |" in lines
 
 
 def test_differences_to_another_row_are_not_taken_for_differences_to_the_defaults():
     found = evaluation()
     others_first = found.model_copy(update={"rows": found.rows[::-1]})
-    assert not any("the difference" in answer for answer in answers(others_first))
+    assert differences(others_first) == ""
 
 
 def test_what_was_not_measured_is_not_answered():
@@ -129,7 +132,7 @@ def test_the_small_table_has_the_domains_beside_each_other():
     records = [record("coupled")]
     less = evaluation({"coupled": 6000.0}, {"coupled": 0.4}, {"coupled": 7.0})
     lines = summary_table([("drawn", records, evaluation()), ("emoji", records, less)]).split("\n")
-    assert lines[0].startswith("|  | drawn: FVD ↓ | drawn: FVMD ↓ | drawn: dynamic ↑ | emoji: FVD")
+    assert lines[0].startswith("|  | drawn: FVD | drawn: FVMD | drawn: dynamic | emoji: FVD")
     assert "| propagation, the defaults | 60 | 600 | 40% | 6,000 | 7 | 40% |" in lines
     assert "| Text2Video-Zero | 62 | 620 | 30% | - | - | - |" in lines
     assert not any("feedback" in line for line in lines)
@@ -138,9 +141,9 @@ def test_the_small_table_has_the_domains_beside_each_other():
 def test_the_looser_coupling_is_asked_too():
     fvd, dynamic = FVD | {"coupled-loose": 150.0}, DYNAMIC | {"coupled-loose": 0.9}
     told = answers(evaluation(fvd, dynamic, FVMD | {"coupled-loose": 300.0}))
-    assert "FVD of the looser coupling is 50% of that of independent frames" in told[1]
-    assert "FVMD of the looser coupling is 10% of that of independent frames" in told[6]
-    assert "of the looser coupling is 90%, that of real clips 50%: within" in told[-1]
+    assert "FVD of the looser coupling is 150, 50% of that of independent frames" in told[1]
+    assert "FVMD of the looser coupling is 300, 10% of that of independent frames" in told[4]
+    assert "of the looser coupling is 90%, that of films 50%: within" in told[-1]
 
 
 @pytest.fixture
@@ -167,7 +170,8 @@ def test_the_page_holds_every_method_of_every_domain(measured, tmp_path):
         section = page.split(f"## {domain}\n")[1].split("\n## ")[0]
         for name, value in FVD.items():
             assert f"| {name} | {value:.1f} [{value - 5:.1f}, {value + 5:.1f}] |" in section
-            assert f"| {name} | 1.50 | 1.00 | what {name} does |" in section
+            speed = "- | -" if name in NOT_DENOISED else "1.50 | 1.00"
+            assert f"| {name} | what {name} does | `of` it | {speed} |" in section
         assert f"(methods-{domain}.png)" in section
         assert (out / f"methods-{domain}.png").read_bytes().startswith(b"\x89PNG")
         assert "FVD of 8 clips says little." in section
@@ -200,7 +204,10 @@ def test_costs_are_those_of_the_quiet_run(measured, tmp_path):
         fast = record(name).model_copy(update={"frames_per_second": 4.5})
         write_record(fast, quiet / f"{name}.json")
     assert run(measured, "drawn", tmp_path / "docs", "--costs", quiet).exit_code == 0
-    assert "| coupled | 4.50 | 1.00 |" in (tmp_path / "docs" / "evaluation.md").read_text()
+    assert (
+        "| coupled | what coupled does | `of` it | 4.50 | 1.00 |"
+        in (tmp_path / "docs" / "evaluation.md").read_text()
+    )
 
     (quiet / "frozen.json").unlink()
     lacking = run(measured, "drawn", tmp_path / "docs", "--costs", quiet)

@@ -203,7 +203,7 @@ def test_the_sweeps_page_says_what_was_measured(values, anchor):
 def test_the_page_names_a_value_that_is_better_than_the_default():
     better = row("anchor_weight", 0.5, motion=(2.0, 2.1, 2.0, 2.1))
     study = Study(command="", num_frames=3, prompts=("a",) * 4, rows=(row(), better))
-    assert "worse in none: `anchor_weight` 0.5." in sweep_section(study)
+    assert "as worse in none: `anchor_weight` 0.5." in sweep_section(study)
     study = study.model_copy(update={"rows": (better, row("anchor_weight", 0.5))})
     assert "No value is better" in sweep_section(study)
 

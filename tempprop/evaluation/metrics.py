@@ -158,7 +158,7 @@ METRICS = (
         "dynamic_degree",
         "dynamic",
         ".0%",
-        "higher",
+        "neither",
         "pictures",
         "share of clips in which at least a quarter of the frames moves: the longest 5 % of the "
         "flow above 6 px per 256 (VBench's dynamic degree, Huang et al. 2024, with DIS for RAFT).",

@@ -17,7 +17,7 @@ from tempprop.errors import InputError
 from tempprop.evaluation.plot import as_plot
 from tempprop.evaluation.results import Evaluation
 from tempprop.spec import Frozen
-from tempprop.studies.comparison_page import Domain, comparison_page, plot_name
+from tempprop.studies.comparison_page import REAL, Domain, comparison_page, in_order, plot_name
 from tempprop.studies.method_records import MethodRecord, agreeing
 from tempprop.whole_files import write_whole
 
@@ -104,7 +104,7 @@ def compare_methods(
     path = out / "measurements" / f"methods-{domain}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, comparison.model_dump_json(indent=1) + "\n")
-    write_whole(out / plot_name(domain), as_plot(comparison.evaluation))
+    write_whole(out / plot_name(domain), as_plot(in_order(comparison.evaluation), level=REAL))
     write_whole(out / "evaluation.md", comparison_page(kept_domains(out)))
     print(out / "evaluation.md")
 

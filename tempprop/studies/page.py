@@ -11,7 +11,7 @@ OPENING = """\
 # The defaults of the propagation
 
 The commands named below wrote this page, from what they measured on the embedded model; the figures
-of every clip are in [`measurements/`](measurements). Other models have other grains: take the
+of every clip are in [`measurements/`](measurements). Other models respond differently: take the
 directions from here, and run your own clips for the amounts."""
 
 

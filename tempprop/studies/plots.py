@@ -15,10 +15,11 @@ from tempprop.studies.drift_page import CURVES, WINDOW, mean_curve
 from tempprop.studies.results import DRAWN_FILMS, FEEDBACK, Row, Study
 
 COLUMNS = 5
+"""Of panels; one more where they all fit into one row."""
 PANEL = (3.0, 2.7)
 """Width and height of a panel in inches."""
 DPI = 120
-CLOSE = (0.25, 0.003)
+CLOSE = (0.3, 0.0009)
 """Motion and consistency within which labels would hide each other."""
 QUIET = "#c9ccd3"
 STRONG = "#c2412d"
@@ -35,8 +36,9 @@ MORE_COLORS = (
     "#4d9de0",
 )
 
-KEPT = ("color_distance", "sharpness", "recognized", "likeness")
-"""Color, detail, content and identity: what is lost where frames are made of one another."""
+KEPT = ("color_distance", "sharpness", "recognized", "likeness", "motion")
+"""Color, detail, content and identity, which are lost where frames are made of one another, and
+life."""
 
 CONSISTENCY, MOTION = FIGURES[0], FIGURES[1]
 
@@ -49,12 +51,20 @@ def plot_sweep(study: Study, path: Path) -> None:
         path: The PNG to write.
     """
     measured = [row for row in study.rows if row.setting != DRAWN_FILMS]
-    panels = [
+    films = [row for row in study.rows if row.setting == DRAWN_FILMS]
+    settings = [
         (setting, list(rows)) for setting, rows in groupby(measured[1:], lambda row: row.setting)
     ]
+    moved = [
+        (setting, rows)
+        for setting, rows in settings
+        if not all(_are_close(_place(row), _place(measured[0])) for row in rows)
+    ]
+    panels = moved or settings
     plot, axes = _panels(len(panels))
     for axis, (setting, rows) in zip(axes, panels, strict=True):
         axis.scatter(*_points(measured), s=12, color=QUIET, zorder=1)
+        axis.plot(*_points(films), "x", color=MORE_COLORS[0], ms=8, mew=2)
         _draw_setting(axis, setting, rows, measured[0])
         axis.set_title(setting, fontsize=10)
         axis.set_xlabel("motion, pixels a frame")
@@ -80,12 +90,21 @@ def _labels(
     """Name the points; those that lie on top of each other get one label together."""
     labels: list[tuple[str, float, float]] = []
     for value, x, y in zip(values, motion, consistency, strict=True):
-        if labels and abs(x - labels[-1][1]) < CLOSE[0] and abs(y - labels[-1][2]) < CLOSE[1]:
-            before, *place = labels.pop()
-            labels.append((f"{before}, {value}", place[0], place[1]))
+        hidden = [n for n, label in enumerate(labels) if _are_close((x, y), label[1:])]
+        if hidden:
+            before, *place = labels[hidden[0]]
+            labels[hidden[0]] = (f"{before}, {value}", place[0], place[1])
         else:
             labels.append((value, x, y))
     return labels
+
+
+def _place(row: Row) -> tuple[float, float]:
+    return _means([row], MOTION)[0], _means([row], CONSISTENCY)[0]
+
+
+def _are_close(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return all(abs(a - b) < near for a, b, near in zip(one, other, CLOSE, strict=True))
 
 
 def _points(rows: list[Row]) -> tuple[list[float], list[float]]:
@@ -146,10 +165,11 @@ def _smoothed(curve: Series) -> tuple[Series, Series]:
 
 
 def _panels(count: int) -> tuple[Plot, list[Axes]]:
-    """Make a figure of at least that many panels, in rows of five; returns what was asked for."""
-    rows = -(-count // COLUMNS)
-    plot = Plot(figsize=(COLUMNS * PANEL[0], rows * PANEL[1]), layout="constrained")
-    axes = list(plot.subplots(rows, COLUMNS, squeeze=False).flat)
+    """Make a figure of at least that many panels, in rows; returns what was asked for."""
+    columns = count if count <= COLUMNS + 1 else COLUMNS
+    rows = -(-count // columns)
+    plot = Plot(figsize=(columns * PANEL[0], rows * PANEL[1]), layout="constrained")
+    axes = list(plot.subplots(rows, columns, squeeze=False).flat)
     for unused in axes[count:]:
         unused.remove()
     for axis in axes[:count]:

@@ -22,16 +22,18 @@ READING = f"""\
 Each row is the mean over the same clips ({{clips}} of {{frames}} frames), with the same seeds; only
 the one setting differs from the defaults. Frame 0 is the same picture in all of them, since
 nothing is coupled to it. **consistency** is the cosine of a classifier's features of neighboring
-frames, 1 for equal ones. **motion** is the mean optical flow, in pixels a frame; flow between
-pictures that have nothing to do with each other is large too, so it counts for something only
-where the consistency is high. **color drift** is the largest distance of a frame's mean color to
-that of frame 0 (black and white are 1 apart). **jump** is the largest difference of two
-neighbors over the mean one: 1 is even. **sharpness** is the energy of fine detail against frame
-0: below 1 the clip blurs. **recognized** is the share of frames in which the classifier sees the
-thing and the background of the prompt. ▲ and ▼ mark what is better and worse than the defaults
-by more than {STANDARD_ERRORS} standard errors of the difference, taken clip by clip; more motion
-counts as better, and a sharpness nearer to 1. The last row is films that the training world
-draws itself, of the same scenes, as the model never saw them: what a film that moves measures."""
+frames, 1 for equal ones (and not that with frame 0, as in evaluation.md). **motion** is the mean
+optical flow, in pixels a frame; flow between pictures that have nothing to do with each other is
+large too, so it counts for something only where the consistency is high. **color drift** is the
+largest distance of a frame's mean color to that of frame 0 (black and white are 1 apart). **jump**
+is the largest difference of two neighbors over the mean one: 1 is even. **sharpness** is the energy
+of fine detail against frame 0: below 1 the clip blurs. **recognized** is the share of frames in
+which the classifier sees the thing and the background of the prompt. ▲ and ▼ mark what is better
+and worse than the defaults by more than {STANDARD_ERRORS} standard errors of the difference, taken
+clip by clip; more motion counts as better, and a sharpness nearer to 1. So few clips mark only
+large differences: no mark does not mean no difference. The last row is films that the
+training world draws of the same scenes, each with the same lively motion (those of evaluation.md
+move in many ways)."""
 
 
 def sweep_section(study: Study) -> str:
@@ -51,6 +53,8 @@ def sweep_section(study: Study) -> str:
         reading,
         table(HEADER, [marked_cells(row, defaults) for row in study.rows]),
         "![Motion and consistency of every value of every setting](sweep.png)",
+        "The star is the defaults, gray is everything else, the cross is the films. Settings whose "
+        "values all lie on the star are left out.",
         "## What the defaults are, and why",
         _choice(study),
         "\n".join(_trades(study)),
@@ -126,7 +130,7 @@ def _trade(row: Row, defaults: Row) -> str:
         for verb, figures in (("gains", gains), ("costs", costs))
         if figures
     ]
-    return f"{_value(row.value)} {' and '.join(said) or 'makes no difference that counts'}"
+    return f"{_value(row.value)} {' and '.join(said) or 'makes no difference that is marked'}"
 
 
 def _dominance(study: Study) -> str:
@@ -138,6 +142,7 @@ def _dominance(study: Study) -> str:
     if not better:
         return "No value is better than the default in one figure without being worse in another."
     return (
-        f"Better than the default in at least one figure and worse in none: {', '.join(better)}. "
-        "Such a value deserves a second look, with other prompts and with one's eyes."
+        f"Marked as better in at least one figure and as worse in none: {', '.join(better)}. "
+        "Before you take such a value, look at the figures without marks, too: more motion is "
+        "easily had where clips jump, and what jumps in some of a few clips gets no mark."
     )
