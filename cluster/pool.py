@@ -1,83 +1,332 @@
-"""The workers of a run: how many, with what, and how one is started and ended."""
+"""The workers of a run: started, watched, replaced, and set aside where they are broken."""
 
-import os
-from dataclasses import dataclass
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
-from cluster.worker import RenderWorkerActor
-from tempprop.spec import RenderConfig
+from cluster.events import Event, Quarantined, WorkerLog
+from cluster.failures import NOT_THE_WORKER, back_off_seconds
+from cluster.jobs import Job
+from cluster.layout import MOST_CLIPS_PER_WORKER, WorkerFactory
+from cluster.process_tree import end_process_tree_on
+from cluster.worker import Introduction, WorkerReport
+from tempprop.clip_queue import Weights
+from tempprop.plan import PlannedClip, clip_cost
+from tempprop.spec import Attempt, WorkerConfig
 
-MOST_CLIPS_PER_WORKER = 8
-"""Clips that a worker may hold, however short they are."""
-
-THREADS_PER_WORKER = MOST_CLIPS_PER_WORKER + 2
-"""One for each clip, and two to answer and to stop."""
-
-
-@dataclass(frozen=True)
-class WorkerLayout:
-    """What the workers of a run take from the cluster.
-
-    Attributes:
-        num_workers: How many.
-        num_gpus: GPUs of each.
-        torch_threads: Threads of PyTorch of each.
-    """
-
-    num_workers: int
-    num_gpus: float
-    torch_threads: int
+CLIPS_PER_WORKER = 2
+BATCHES_PER_WORKER = 2
+FAILED_STARTS = 3
+LEAST_SHARE_OF_FAILURES = 0.05
+"""Of the clips that end on a worker: one that fails fewer has bad luck, and is not broken."""
+LAST_WORDS_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class WorkerFactory:
-    """Everything that it takes to start one more worker.
+@dataclass
+class Worker:
+    """A worker as the dispatcher sees it.
 
     Attributes:
-        layout: Resources of each worker.
-        out: Output location.
-        config: Model and look.
-        run_id: The run.
+        name: For messages and records.
+        actor: Ray's handle.
+        starting: Reference of its introduction; None once it has introduced itself.
+        who: What it said; None before.
+        jobs: What it was given, oldest first, with the time at which it was.
+        ended_at: When a clip last came to an end on it.
+        report: Reference of the report that was asked for; None when there is none.
+        asked_at: When it was asked for it.
+        clips: Progress from its last report.
+        frames_per_batch: Frames that it denoises together, by its last report.
+        models: Models that it has in memory, by its last report or by what it was given since.
+        set_aside: Whether it gets no more clips.
     """
 
-    layout: WorkerLayout
-    out: str
-    config: RenderConfig
-    run_id: str
+    name: str
+    actor: Any
+    starting: Any
+    who: Introduction | None = None
+    jobs: dict[Any, tuple[Job, float]] = field(default_factory=dict)
+    ended_at: float = 0.0
+    report: Any = None
+    asked_at: float = 0.0
+    clips: dict[str, float] = field(default_factory=dict)
+    frames_per_batch: int = 0
+    models: tuple[Weights, ...] = ()
+    set_aside: bool = False
 
-    def start(self) -> Any:
-        """Ask Ray for one more worker; the handle is given at once, the process comes later."""
-        layout = self.layout
-        environment = {"OMP_NUM_THREADS": str(layout.torch_threads)}
-        if layout.num_gpus == 0:
-            # Ray leaves the GPUs visible to actors that did not ask for one.
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        return RenderWorkerActor.options(
-            num_cpus=0,
-            num_gpus=layout.num_gpus,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=THREADS_PER_WORKER,
-            runtime_env={"env_vars": environment},
-        ).remote(self.out, self.config, self.run_id, layout.torch_threads)
+    @property
+    def up(self) -> bool:
+        """Whether it is ready to render."""
+        return self.who is not None
+
+    @property
+    def place(self) -> str:
+        """Where it is, see `place_of`."""
+        return place_of(self.name, self.who.node, self.who.gpu) if self.who else self.name
+
+    @property
+    def held(self) -> list[Job]:
+        """The clips that it has."""
+        return [job for job, _ in self.jobs.values()]
+
+    def busy_since(self) -> float:
+        """Tell since when it has been at work without a clip coming to its end."""
+        return max(self.ended_at, min(started for _, started in self.jobs.values()))
+
+    def has_room(self) -> bool:
+        """Tell whether it takes one more clip.
+
+        Two keep it busy: one denoises while the other is encoded. Short clips share batches, and of
+        these it holds enough to fill the next batch while it denoises this one.
+        """
+        held = self.held
+        if not self.up or self.set_aside or any(job.alone for job in held):
+            return False
+        frames = sum(job.clip.spec.num_frames for job in held)
+        enough = frames >= BATCHES_PER_WORKER * self.frames_per_batch
+        busy = len(held) >= CLIPS_PER_WORKER and enough
+        return not busy and len(held) < MOST_CLIPS_PER_WORKER
+
+    def awaited(self) -> list[Any]:
+        """Give the references that will bring news of it."""
+        references = [*self.jobs, self.starting, self.report]
+        return [reference for reference in references if reference is not None]
 
 
-def worker_layout(config: RenderConfig) -> WorkerLayout:
-    """Fit the workers to the cluster that this process is connected to.
+def place_of(worker: str, node: str, gpu: str) -> str:
+    """Name what is to blame where a worker is broken: its GPU, or itself where it has none."""
+    return f"GPU {gpu} of {node}" if gpu else worker
 
-    Every GPU gets one worker. Without GPUs there is one worker on all the cores of this machine,
-    since two would share the same memory bandwidth and load the model twice.
+
+class Pace:
+    """How fast the clips of each model come to an end.
 
     Args:
-        config: What it says counts; what it leaves open is decided here.
+        config: How much slower a worker may be before it is taken for hung.
     """
-    wanted = config.workers
-    cluster_gpus = ray.cluster_resources().get("GPU", 0.0)  # type: ignore[no-untyped-call]
-    num_gpus = wanted.num_gpus if wanted.num_gpus is not None else min(1.0, cluster_gpus)
-    fitting = int(cluster_gpus / num_gpus) if num_gpus else 1
-    num_workers = wanted.num_workers or max(1, fitting)
-    cores = os.cpu_count() or 1
-    threads = wanted.torch_threads or max(1, cores // num_workers)
-    return WorkerLayout(num_workers, num_gpus, threads)
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._config = config
+        self._slowest: dict[Weights, float] = {}
+
+    def note(self, job: Job, seconds: float) -> None:
+        """Learn from a clip that came to its end."""
+        rate = seconds / clip_cost(job.clip.spec)
+        self._slowest[job.weights] = max(rate, self._slowest.get(job.weights, 0.0))
+
+    def allowed_seconds(self, jobs: list[Job]) -> float:
+        """Tell how long a worker that holds these clips may go without finishing one.
+
+        Clips that share a batch end together, so that all of them count.
+        """
+        if any(job.weights not in self._slowest for job in jobs):
+            return self._config.first_clip_timeout_seconds
+        expected = sum(self._slowest[job.weights] * clip_cost(job.clip.spec) for job in jobs)
+        factor, least = self._config.clip_timeout_factor, self._config.clip_timeout_seconds
+        return max(least, factor * expected)
+
+
+class WorkerPool:
+    """The workers of one run.
+
+    Args:
+        factory: Starts workers.
+    """
+
+    def __init__(self, factory: WorkerFactory) -> None:
+        self._factory = factory
+        self._config = factory.config.workers
+        self.workers: list[Worker] = []
+        self.pace = Pace(self._config)
+        self._started = 0
+        self._failed_starts = 0
+        self._start_again_at = 0.0
+        self._last_up = time.monotonic()
+        self._last_trouble = ""
+        self._failures: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+        self._ended: Counter[str] = Counter()
+        self._quarantined: dict[str, str] = {}
+
+    def keep(self, upcoming: PlannedClip | None) -> None:
+        """Start workers until there are as many as wanted, not counting those set aside.
+
+        Args:
+            upcoming: The clip that a new worker is likely to render first.
+        """
+        now = time.monotonic()
+        for worker in [each for each in self.workers if each.set_aside and not each.jobs]:
+            if not (worker.who and worker.who.gpu):
+                self.forget(worker, "it was set aside")
+        active = [worker for worker in self.workers if not worker.set_aside]
+        if any(worker.up for worker in active):
+            self._last_up = now
+        missing = self._factory.layout.num_workers - len(active)
+        for _ in range(missing if now >= self._start_again_at else 0):
+            self._started += 1
+            name = f"worker-{self._started}"
+            actor = self._factory.start(name)
+            self.workers.append(Worker(name, actor, actor.load.remote(upcoming)))
+
+    def lost_all(self) -> str | None:
+        """Say why the run cannot go on, where it has been without any worker for too long."""
+        if any(worker.up and not worker.set_aside for worker in self.workers):
+            return None
+        waited = time.monotonic() - self._last_up
+        if self._failed_starts >= FAILED_STARTS:
+            return f"{self._failed_starts} workers in a row did not start: {self._last_trouble}"
+        if waited <= self._config.capacity_timeout_seconds:
+            return None
+        why = f". The last trouble was: {self._last_trouble}" if self._last_trouble else ""
+        gpus = self._factory.layout.num_gpus
+        return (
+            f"no worker came up within {waited:.0f} s: the cluster has no room for a worker "
+            f"{f'with {gpus:g} GPUs' if gpus else 'without a GPU'}, or cannot start it{why}"
+        )
+
+    def busy(self) -> Counter[Weights]:
+        """Count the workers that are at work with each model."""
+        return Counter(
+            weights
+            for worker in self.workers
+            if not worker.set_aside
+            for weights in worker.models[:1]
+        )
+
+    def places_beside(self, worker: Worker) -> frozenset[str]:
+        """Name the places of the other workers that take clips."""
+        others = (other for other in self.workers if other.up and not other.set_aside)
+        return frozenset(other.place for other in others if other is not worker)
+
+    def worker_of(self, reference: Any) -> Worker:
+        """Find the worker that a reference brings news of."""
+        return next(worker for worker in self.workers if reference in worker.awaited())
+
+    def introduce(self, worker: Worker, who: Introduction) -> Iterator[Event]:
+        """Take a worker's introduction."""
+        worker.starting, worker.who = None, who
+        reason = who.fault or self._quarantined.get(worker.place)
+        if reason is None:
+            self._failed_starts = 0
+            return
+        if not who.gpu:
+            self._note_failed_start(reason)
+        yield from self._set_aside(worker, reason)
+
+    def ask_for_reports(self) -> None:
+        """Ask every worker how far it is."""
+        for worker in self.workers:
+            if worker.up and worker.report is None:
+                worker.report = worker.actor.report.remote()
+                worker.asked_at = time.monotonic()
+
+    def take_report(self, worker: Worker, report: WorkerReport) -> Iterator[Event]:
+        """Take a worker's report."""
+        worker.report = None
+        worker.clips = report.progress
+        worker.frames_per_batch = report.frames_per_batch
+        worker.models = report.models or worker.models
+        for level, line in report.log:
+            yield WorkerLog(worker.name, level, line)
+
+    def hung(self) -> Iterator[tuple[Worker, str]]:
+        """Name the workers that do not answer, or are at work for too long, and say so."""
+        now = time.monotonic()
+        for worker in list(self.workers):
+            silent = now - worker.asked_at
+            if worker.report is not None and silent > self._config.heartbeat_seconds:
+                yield worker, f"it has not answered for {silent:.0f} s"
+            elif worker.jobs:
+                at_work = now - worker.busy_since()
+                allowed = self.pace.allowed_seconds(worker.held)
+                if at_work > allowed:
+                    yield (
+                        worker,
+                        f"it has finished no clip for {at_work:.0f} s, and {allowed:.0f} s are "
+                        "more than enough for those that it has",
+                    )
+
+    def ended(
+        self, worker: Worker, job: Job, started: float, *, committed: bool
+    ) -> Iterator[Event]:
+        """Note that a clip came to its end on a worker, well or not.
+
+        What it failed on before is under suspicion where it succeeds elsewhere.
+        """
+        now = time.monotonic()
+        if committed:
+            self.pace.note(job, now - max(worker.ended_at, started))
+        worker.ended_at = now
+        self._ended[worker.place] += 1
+        if not committed:
+            return
+        for attempt in job.attempts:
+            place = place_of(attempt.worker, attempt.node, attempt.gpu)
+            if attempt.kind not in NOT_THE_WORKER and place != worker.place:
+                yield from self._suspect(place, attempt, job)
+
+    def forget(self, worker: Worker, what: str) -> None:
+        """Take a worker that died off the list, and make sure that nothing of it is left."""
+        self.workers.remove(worker)
+        if not worker.up:
+            self._note_failed_start(what)
+        ray.kill(worker.actor)
+        if worker.who is not None:
+            who = worker.who
+            with suppress(RayError, ValueError):
+                end_process_tree_on(who.node_id, who.pid, who.started_at)
+
+    def last_words(self) -> Iterator[Event]:
+        """Fetch what the workers have logged since their last report."""
+        speakers = {}
+        for worker in self.workers:
+            if worker.up:
+                speakers[worker.actor.report.remote()] = worker
+                if worker.report is not None:
+                    speakers[worker.report] = worker
+        if not speakers:
+            return
+        done, _ = ray.wait(list(speakers), num_returns=len(speakers), timeout=LAST_WORDS_SECONDS)
+        for reference in done:
+            with suppress(RayError):
+                yield from self.take_report(speakers[reference], ray.get(reference))
+
+    def end(self) -> None:
+        """End all worker processes."""
+        for worker in self.workers:
+            ray.kill(worker.actor)
+
+    def _note_failed_start(self, what: str) -> None:
+        self._failed_starts += 1
+        self._last_trouble = what
+        self._start_again_at = time.monotonic() + back_off_seconds(self._failed_starts)
+
+    def _suspect(self, place: str, attempt: Attempt, job: Job) -> Iterator[Event]:
+        """Count a failure of a place that the clip is not to blame for."""
+        # A worker that dies takes all of its clips along, which is one failure and not many.
+        dead = attempt.kind in {"worker death", "poisoned process"}
+        self._failures[place].add((attempt.worker, "" if dead else job.clip.key))
+        failures = len(self._failures[place])
+        few = failures < LEAST_SHARE_OF_FAILURES * self._ended[place]
+        if failures < self._config.quarantine_after or few:
+            return
+        reason = f"{failures} clips failed there that succeeded elsewhere, the last with: "
+        for worker in [each for each in self.workers if each.place == place]:
+            if not worker.set_aside:
+                yield from self._set_aside(worker, reason + attempt.message)
+
+    def _set_aside(self, worker: Worker, reason: str) -> Iterator[Event]:
+        """Give a worker no more clips.
+
+        One that sits on a GPU goes on to sit there, idle, so that no other is started on that GPU.
+        """
+        yield Quarantined(worker.name, worker.place, reason)
+        worker.set_aside = True
+        self._quarantined[worker.place] = reason
+        self._last_trouble = f"{worker.place}: {reason}"
+        worker.actor.let_go.remote()

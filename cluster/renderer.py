@@ -7,12 +7,12 @@ from contextlib import suppress
 from queue import Empty, Full, Queue
 from typing import Literal
 
+from cluster.held_models import HeldModel
 from tempprop.batch_size import measured_frames_per_batch
 from tempprop.checkpoint import ClipState
 from tempprop.errors import Interrupted
 from tempprop.pipeline import LoadedModel
 from tempprop.plan import PlannedClip
-from tempprop.prompts import PromptEncoder
 from tempprop.render import FrameChunk, batch_key, render_clips
 from tempprop.spec import ClipSpec
 
@@ -37,7 +37,7 @@ class Renderer:
 
     def __init__(
         self,
-        open_model: Callable[[PlannedClip], tuple[LoadedModel, PromptEncoder]],
+        open_model: Callable[[PlannedClip], HeldModel],
         frames_per_batch: int | Literal["auto"],
         on_step: Callable[[Mapping[str, float]], None],
     ) -> None:
@@ -113,7 +113,8 @@ class Renderer:
     def _render(self, orders: list["_Order"], sociable: bool) -> None:
         spec = orders[0].clip.spec
         key = batch_key(spec)
-        model, encoder = self._open_model(orders[0].clip)
+        held = self._open_model(orders[0].clip)
+        model = held.model
         self.frames_per_batch = self._size(model, spec, key)
 
         def order_of(clip_id: str) -> _Order:
@@ -135,7 +136,7 @@ class Renderer:
             model,
             [order.clip.spec for order in orders],
             frames_per_batch=self.frames_per_batch,
-            encoder=encoder,
+            encoder=held.encoder,
             states={order.clip.spec.clip_id: order.state for order in orders if order.state},
             picture_digest=lambda clip_id: order_of(clip_id).clip.init_image_sha256,
             more=more,

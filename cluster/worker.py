@@ -1,4 +1,4 @@
-"""The Ray actor that holds a model: a planned clip comes in, a committed record goes out."""
+"""The Ray actor that holds models: a planned clip comes in, a committed record goes out."""
 
 import importlib.metadata
 import logging
@@ -14,57 +14,62 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
+import psutil
 import ray
 import torch
 
+from cluster.failures import FailedAttempt, kind_of_error
+from cluster.held_models import HeldModel, HeldModels, device_memory
 from cluster.renderer import Renderer
+from tempprop.canary import canary_fault
+from tempprop.clip_queue import Weights
 from tempprop.encode import encode_clip
-from tempprop.errors import InputError, Interrupted, ModelError, StoreError, StoreInputError
-from tempprop.memory import is_out_of_memory
+from tempprop.errors import InputError, Interrupted, ModelError
 from tempprop.mini import unknown_words
 from tempprop.pipeline import LoadedModel, load_pipeline
 from tempprop.plan import PlannedClip
 from tempprop.prompt_travel import keyframes
-from tempprop.prompts import PromptEncoder, prompt_encoder
 from tempprop.quality import QualityMeter
 from tempprop.render import FrameChunk, Frames
-from tempprop.spec import ClipResult, ClipSpec, RenderConfig, StageSeconds
+from tempprop.spec import Attempt, ClipResult, ClipSpec, RenderConfig, StageSeconds
 from tempprop.store import commit, open_store, upload_media
+from tempprop.test_card import draw_test_card, is_test_card
 
 SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
 """Libraries whose versions may shape pixels or bytes."""
 
 TEMPORARY_PREFIX = "tempprop-worker-"
 
-logger = logging.getLogger("tempprop.worker")
+MODELS_SHARE = 0.6
+"""Of the memory, for the weights of models; the rest is for denoising and decoding."""
 
-ErrorKind = Literal[
-    "input", "out of memory", "poisoned process", "storage", "interrupted", "unknown"
-]
+logger = logging.getLogger("tempprop.worker")
 
 
 @dataclass(frozen=True)
-class FailedAttempt:
-    """A clip that this worker could not render, as a value: exceptions do not always travel.
+class Introduction:
+    """Who a worker is, once it is ready, or why it is not.
 
     Attributes:
-        kind: What the dispatcher has to do about it.
-        error_class: Name of the exception class.
-        message: Its message.
-        traceback: Where it was raised.
         node: Host name.
-        seconds: How long the attempt took.
+        node_id: Ray's name of the machine.
+        gpu: Number of its GPU on that machine; empty where it has none.
+        pid: Number of its process.
+        started_at: When the process started, as `psutil` tells it.
+        problem: Why the model of the first clip cannot be used at all; None where it can.
+        fault: What the picture that it tried itself by has shown; None where it is as it should be.
     """
 
-    kind: ErrorKind
-    error_class: str
-    message: str
-    traceback: str
     node: str
-    seconds: float
+    node_id: str
+    gpu: str
+    pid: int
+    started_at: float
+    problem: str | None = None
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -75,75 +80,88 @@ class WorkerReport:
         progress: Share of the frame-steps done, 0 to 1, of each clip in work.
         log: Lines that were logged since the last report, with their levels.
         frames_per_batch: Frames that it denoises together; 0 before the first clip.
+        models: Models that it has in memory, the one used last first.
     """
 
     progress: dict[str, float] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
     frames_per_batch: int = 0
+    models: tuple[Weights, ...] = ()
 
 
 class RenderWorker:
-    """A process that holds one model and renders clips with it.
+    """A process that holds models and renders clips with them.
 
     Several clips are in work at once: while some denoise, those before them are still being encoded
     and uploaded. The actor therefore runs with several threads, a clip in each, and one more that
     renders for all of them.
 
     Args:
+        name: What the run calls it.
         out: Output location, opened in this process.
         config: Model and look.
         run_id: The run, for the records.
         torch_threads: Threads of PyTorch on the CPU.
     """
 
-    def __init__(self, out: str, config: RenderConfig, run_id: str, torch_threads: int) -> None:
+    def __init__(
+        self, name: str, out: str, config: RenderConfig, run_id: str, torch_threads: int
+    ) -> None:
         torch.set_num_threads(torch_threads)
         remove_leftovers()
+        self._name = name
         self._store = open_store(out)
         self._config = config
         self._run_id = run_id
         self._node = socket.gethostname()
         self._stopping = threading.Event()
-        self._model: tuple[tuple[object, ...], LoadedModel, PromptEncoder] | None = None
+        self._models = HeldModels(int(MODELS_SHARE * device_memory()))
+        self._test_card = threading.Lock()
         self._progress: dict[str, float] = {}
         self._renderer = Renderer(self._model_of, config.frames_per_batch, self._note_progress)
         self._log = _LogBuffer()
         logging.getLogger("tempprop").addHandler(self._log)
         logging.getLogger("tempprop").setLevel(logging.INFO)
 
-    def load(self, clip: PlannedClip | None) -> str | None:
-        """Load the model of a clip, or nothing where there is no clip.
+    def load(self, clip: PlannedClip | None) -> Introduction:
+        """Make ready: try itself by a picture that is known, and load the model of a clip.
 
-        Returns:
-            None, or why the model cannot be used.
+        Args:
+            clip: The one that it is likely to render first; None where there is none.
+
+        Raises:
+            Exception: Whatever keeps the model from being loaded and is not in its files.
         """
+        if self._config.workers.canary and (fault := canary_fault()):
+            return self._introduction(fault=fault)
         try:
-            if clip is not None:
+            if clip is not None and not is_test_card(clip.spec.model):
                 self._model_of(clip)
         except InputError as error:
-            return str(error)
-        return None
+            return self._introduction(problem=str(error))
+        return self._introduction()
 
-    def render(self, clip: PlannedClip, attempt: int) -> ClipResult | FailedAttempt:
+    def render(
+        self, clip: PlannedClip, failed_attempts: tuple[Attempt, ...] = ()
+    ) -> ClipResult | FailedAttempt:
         """Render, encode, upload and commit one clip.
 
         Args:
             clip: What to render.
-            attempt: 1 for the first try.
+            failed_attempts: The tries before this one.
 
         Returns:
             The record that was committed, or what went wrong.
         """
         started = time.perf_counter()
         try:
-            return self._produce(clip, attempt)
+            return self._produce(clip, failed_attempts)
         except Exception as error:
             return FailedAttempt(
-                kind=error_kind(error),
+                kind=kind_of_error(error),
                 error_class=type(error).__name__,
                 message=str(error),
                 traceback=traceback.format_exc(),
-                node=self._node,
                 seconds=time.perf_counter() - started,
             )
         finally:
@@ -152,19 +170,38 @@ class RenderWorker:
     def report(self) -> WorkerReport:
         """Say how far the clips in work are, and what was logged since the last report."""
         return WorkerReport(
-            dict(self._progress), self._log.drain(), self._renderer.frames_per_batch
+            dict(self._progress),
+            self._log.drain(),
+            self._renderer.frames_per_batch,
+            self._models.names,
         )
 
     def stop(self) -> None:
         """Give up the clips that denoise, at their next step; finished ones are still committed."""
         self._stopping.set()
 
-    def _produce(self, clip: PlannedClip, attempt: int) -> ClipResult:
+    def let_go(self) -> None:
+        """Forget all models: no more clips will come."""
+        self._models.let_go()
+
+    def _introduction(self, problem: str | None = None, fault: str | None = None) -> Introduction:
+        context = ray.get_runtime_context()
+        return Introduction(
+            node=self._node,
+            node_id=context.get_node_id(),
+            gpu=gpu_number(),
+            pid=os.getpid(),
+            started_at=psutil.Process().create_time(),
+            problem=problem,
+            fault=fault,
+        )
+
+    def _produce(self, clip: PlannedClip, failed_attempts: tuple[Attempt, ...]) -> ClipResult:
         spec, key = clip.spec, clip.key
         self._refuse_if_stopping(spec.clip_id)
         self._warn_of_unknown_words(spec)
         tally = _Tally()
-        frames = tally.counted(self._renderer.frames(clip))
+        frames = tally.counted(self._frames(clip, len(failed_attempts) + 1))
         with temporary_directory() as directory, closing(frames):
             encoded = encode_clip(
                 frames,
@@ -199,7 +236,7 @@ class RenderWorker:
             ),
             frames_per_batch=tally.frames_per_batch,
             hardware=self._hardware(),
-            attempts=attempt,
+            failed_attempts=failed_attempts,
             run_id=self._run_id,
             created_at=datetime.now(UTC),
         )
@@ -210,14 +247,23 @@ class RenderWorker:
         self._refuse_if_stopping(*shares)
         self._progress.update(shares)
 
-    def _model_of(self, clip: PlannedClip) -> tuple[LoadedModel, PromptEncoder]:
-        """Hold the model of a clip and its prompts; those before it are let go first."""
-        wanted = (clip.spec.model, clip.spec.loras)
-        if self._model is None or self._model[0] != wanted:
-            self._model = None
-            model = self._load(clip)
-            self._model = (wanted, model, prompt_encoder(model))
-        return self._model[1:]
+    def _frames(self, clip: PlannedClip, attempt: int) -> Generator[FrameChunk, None, None]:
+        """Have a clip rendered, by the model or as a test card."""
+        if not is_test_card(clip.spec.model):
+            yield from self._renderer.frames(clip)
+            return
+        clip_id = clip.spec.clip_id
+        # As a GPU does, which renders one batch at a time while those before are encoded.
+        with self._test_card:
+            chunks = draw_test_card(
+                clip.spec, attempt, lambda share: self._note_progress({clip_id: share})
+            )
+            drawn = list(chunks)
+        yield from drawn
+
+    def _model_of(self, clip: PlannedClip) -> HeldModel:
+        """Hold the model of a clip and its prompts."""
+        return self._models.get((clip.spec.model, clip.spec.loras), partial(self._load, clip))
 
     def _load(self, clip: PlannedClip) -> LoadedModel:
         started = time.perf_counter()
@@ -260,7 +306,9 @@ class RenderWorker:
     def _hardware(self) -> dict[str, str]:
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
         return {
+            "worker": self._name,
             "host": self._node,
+            "gpu": gpu_number(),
             "device": device or platform.machine(),
             "torch_threads": str(torch.get_num_threads()),
         }
@@ -270,23 +318,9 @@ RenderWorkerActor = ray.remote(RenderWorker)
 """`RenderWorker` as a Ray actor class; options are given by `cluster.pool`."""
 
 
-def error_kind(error: BaseException) -> ErrorKind:
-    """Sort an error by what has to be done about it.
-
-    Input errors stay, whoever tries again. Storage errors may go away. Memory may suffice for
-    fewer frames at a time. After an error of the CUDA driver nothing works in that process.
-    """
-    if isinstance(error, StoreInputError | StoreError):
-        return "storage"
-    if isinstance(error, InputError):
-        return "input"
-    if isinstance(error, Interrupted):
-        return "interrupted"
-    if is_out_of_memory(error):
-        return "out of memory"
-    if "CUDA error" in str(error):
-        return "poisoned process"
-    return "unknown"
+def gpu_number() -> str:
+    """Tell which GPU of its machine this process was given by Ray; empty for none."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 @contextmanager

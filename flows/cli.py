@@ -143,7 +143,7 @@ def render(
     print_summary(summary, as_json)
     if summary.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
-    if summary.failed:
+    if summary.failed or summary.gave_out:
         raise typer.Exit(EXIT_FAILED_CLIPS)
 
 

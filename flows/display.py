@@ -19,8 +19,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from cluster.dispatch import Committed, GivenUp, Retried, WorkerLog
-from cluster.dispatch import Progress as ClipsInWork
+from cluster.events import Committed, GaveOut, GivenUp, Quarantined, Retried, WorkerLog
+from cluster.events import Progress as ClipsInWork
 from flows.events import Event, Observer, Planned, Stopping
 
 Say = Callable[[str], None]
@@ -107,7 +107,7 @@ class LiveDisplay:
                 self._stopping = True
                 self._progress.update(self._bar, description="stopping")
         if (line := trouble(event)) is not None:
-            style = "red" if isinstance(event, GivenUp) else "yellow"
+            style = "red" if isinstance(event, GivenUp | Quarantined | GaveOut) else "yellow"
             self._progress.console.print(Text(line, style))
 
     def _end_clip(self) -> None:
@@ -134,6 +134,10 @@ def trouble(event: Event) -> str | None:
             text = f"gave up {failure.clip_id}: {failure.error_class}: {failure.message}"
         case Retried(clip_id, attempt):
             text = f"trying {clip_id} again after {attempt.error_class}: {attempt.message}"
+        case Quarantined(_, place, reason):
+            text = f"{place} gets no more clips: {reason}"
+        case GaveOut(reason):
+            text = f"the run ends early: {reason}"
         case WorkerLog(worker, level, line) if level >= logging.WARNING:
             text = f"{worker}: {line}"
         case Stopping():

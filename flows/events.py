@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Self
 
-from cluster.dispatch import Event as DispatchEvent
+from cluster.events import Event as DispatchEvent
 from tempprop.plan import Plan
 from tempprop.spec import ClipFailure
 
@@ -33,8 +33,10 @@ class BatchSummary:
         committed: Clips that this run committed.
         failed: Clips that this run gave up.
         failed_clip_ids: The first of them.
-        not_rendered: Clips that are left because the run was stopped.
+        not_rendered: Clips that are left because the run was stopped or could not go on.
         interrupted: Whether it was stopped.
+        gave_out: Why it could not go on; None where it could.
+        quarantined: Workers and GPUs that were found broken.
         frames: Frames that this run committed.
         seconds: Wall-clock time from the first stage to the last.
         catalog_url: Catalog file that this run wrote, below the output root.
@@ -52,6 +54,8 @@ class BatchSummary:
     failed_clip_ids: list[str]
     not_rendered: int
     interrupted: bool
+    gave_out: str | None
+    quarantined: list[str]
     frames: int
     seconds: float
     catalog_url: str | None
@@ -131,6 +135,8 @@ class Tally:
         failures: The first clips given up.
         shown: Keys of the first clips committed, for the contact sheet.
         stopped: Whether somebody asked to stop while there was something left to do.
+        gave_out: Why the run could not go on; None where it could.
+        quarantined: Workers and GPUs that were found broken.
     """
 
     committed: int = 0
@@ -139,3 +145,5 @@ class Tally:
     failures: list[DeadLetter] = field(default_factory=list)
     shown: set[str] = field(default_factory=set)
     stopped: bool = False
+    gave_out: str | None = None
+    quarantined: list[str] = field(default_factory=list)

@@ -18,17 +18,19 @@ from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Cancelled, Completed, Failed
 
-from cluster.dispatch import Committed, GivenUp, Retried, WorkerLog, dispatch
-from cluster.dispatch import Event as DispatchEvent
-from cluster.pool import WorkerFactory, worker_layout
+from cluster.dispatch import dispatch
+from cluster.events import Committed, GaveOut, GivenUp, Quarantined, Retried, WorkerLog
+from cluster.events import Event as DispatchEvent
+from cluster.layout import WorkerFactory, worker_layout
 from cluster.session import ray_session
 from flows.contact import in_contact, publish_summary, stop_signals
 from flows.events import BatchSummary, DeadLetter, Ended, Planned, Stopping, Tally, emit
 from tempprop.catalog import read_catalog, write_catalog
+from tempprop.clip_queue import open_queue
 from tempprop.config import load_config
 from tempprop.contact_sheet import MOST_CLIPS, ClipOnSheet, write_contact_sheet
 from tempprop.objects import fetch_file
-from tempprop.plan import Plan, iter_queue, plan_batch
+from tempprop.plan import Plan, plan_batch
 from tempprop.preflight import Preflight, check_batch, identify
 from tempprop.spec import RenderConfig
 from tempprop.storage_faults import display_uri
@@ -68,8 +70,8 @@ def render_batch(
         where: SQL condition over the manifest's columns.
 
     Returns:
-        Completed when every clip asked for is committed, failed when some are dead letters,
-        cancelled when the run was stopped.
+        Completed when every clip asked for is committed, failed when some are dead letters or the
+        run could not go on, cancelled when it was stopped.
 
     Raises:
         InputError: Something that was given is wrong; nothing was rendered.
@@ -97,6 +99,8 @@ def render_batch(
         failed_clip_ids=[letter.clip_id for letter in tally.failures],
         not_rendered=not_rendered,
         interrupted=tally.stopped and not_rendered > 0,
+        gave_out=tally.gave_out,
+        quarantined=tally.quarantined,
         frames=tally.frames,
         seconds=round(time.monotonic() - started, 3),
         catalog_url=catalog_url,
@@ -186,11 +190,12 @@ def render_clips_on_cluster(
         stop_signals() as signals,
         in_contact(tally, plan.pending, signals.stop),
         ray_session(ray_address),
+        open_queue(plan) as queue,
     ):
         # Ray takes SIGTERM for itself when it starts, and aborts the process on it.
         signals.listen()
         factory = WorkerFactory(worker_layout(config), out, config, run_id)
-        for event in dispatch(iter_queue(plan), factory, signals.stop):
+        for event in dispatch(queue, factory, signals.stop):
             if signals.stop.is_set() and not tally.stopped:
                 tally.stopped = True
                 get_run_logger().warning("stopping: clips that are nearly done are still committed")
@@ -263,6 +268,12 @@ def _record(event: DispatchEvent, store: Store, tally: Tally) -> None:
                 attempt.worker,
                 attempt.message,
             )
+        case Quarantined(worker, place, reason):
+            tally.quarantined.append(place)
+            logger.error("%s (%s) gets no more clips: %s", place, worker, reason)
+        case GaveOut(reason):
+            tally.gave_out = reason
+            logger.error("the run ends early: %s", reason)
         case WorkerLog(worker, level, line):
             logger.log(level, "%s: %s", worker, line)
 
@@ -270,6 +281,8 @@ def _record(event: DispatchEvent, store: Store, tally: Tally) -> None:
 def _final_state(summary: BatchSummary) -> State[BatchSummary]:
     if summary.interrupted:
         return Cancelled(message=f"stopped, {summary.not_rendered} clips are left to render")
+    if summary.gave_out is not None:
+        return Failed(message=f"{summary.not_rendered} clips are left: {summary.gave_out}")
     if summary.failed:
         return Failed(message=f"{summary.failed} of {summary.total} clips are dead letters")
     return Completed(message=f"all {summary.total} clips are committed")

@@ -133,7 +133,7 @@ def _row(result: ClipResult) -> dict[str, Any]:
         **{f"quality_{figure}": result.quality.get(figure) for figure in QUALITY},
         **{f"seconds_{stage}": getattr(result.seconds, stage) for stage in STAGES},
         "hardware": list(result.hardware.items()),
-        "attempts": result.attempts,
+        "attempts": len(result.failed_attempts) + 1,
         "run_id": result.run_id,
         "parent_key": result.parent_key,
         "created_at": result.created_at,

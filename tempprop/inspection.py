@@ -1,12 +1,13 @@
 """Questions about an output location: what is in it, and what became of one clip."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tempprop.catalog import find_clip, find_failures
 from tempprop.errors import InputError
 from tempprop.objects import list_names, read_object
-from tempprop.spec import ClipFailure, ClipResult
+from tempprop.spec import Attempt, ClipFailure, ClipResult
 from tempprop.store import Store, committed_keys, failed_keys, open_readable
 
 TRACEBACK_LINES = 12
@@ -90,8 +91,9 @@ def _about_result(result: ClipResult) -> str:
         f"  media     {result.media.url} ({result.media.num_frames} frames)",
         f"  prompt    {result.spec.prompt}",
         f"  model     {result.model.uri} ({result.model.digest[:16]}), seed {result.spec.seed}",
-        f"  run       {result.run_id}, attempt {result.attempts}",
+        f"  run       {result.run_id}, attempt {len(result.failed_attempts) + 1}",
         f"  key       {result.key}",
+        *_about_attempts(result.failed_attempts),
     ]
     return "\n".join(lines)
 
@@ -104,11 +106,18 @@ def _about_failure(failure: ClipFailure) -> str:
         f"  run       {failure.run_id}",
         f"  key       {failure.key}",
     ]
-    for number, attempt in enumerate(failure.attempts, start=1):
-        place = f"{attempt.worker} on {attempt.node}" if attempt.node else attempt.worker
-        lines.append(
-            f"  attempt {number} {place}, {attempt.seconds:.1f} s: "
-            f"{attempt.error_class}: {attempt.message}"
-        )
+    lines += _about_attempts(failure.attempts)
     lines += [f"  | {line}" for line in failure.traceback.splitlines()[-TRACEBACK_LINES:]]
     return "\n".join(lines)
+
+
+def _about_attempts(attempts: Sequence[Attempt]) -> list[str]:
+    lines = []
+    for number, attempt in enumerate(attempts, start=1):
+        gpu = f" (GPU {attempt.gpu})" if attempt.gpu else ""
+        place = f" on {attempt.node}{gpu}" if attempt.node else ""
+        lines.append(
+            f"  attempt {number} failed, {attempt.kind}, after {attempt.seconds:.1f} s, "
+            f"{attempt.worker}{place}: {attempt.error_class}: {attempt.message}"
+        )
+    return lines

@@ -1,10 +1,9 @@
 """What has to be rendered, as a queue on disk.
 
 A night may be a million clips. Planning streams the manifest, leaves out what is already committed
-and writes the rest to a Parquet file; the queue is sorted by DuckDB, outside of Python's memory.
+and writes the rest to a Parquet file, which `tempprop.clip_queue` sorts and reads.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -44,9 +42,6 @@ BATCH_ROWS = 8192
 RECENT_PICTURES = 4096
 """Pictures whose digests are remembered while a manifest streams past."""
 
-DUCKDB_MEMORY = "256MB"
-"""Above this the sort of the queue spills to disk."""
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -59,7 +54,7 @@ class Plan:
         pending_frames: Frames of the pending clips.
         pending_cost: Cost of the pending clips, see `clip_cost`.
         pending_by_model: Pending clips of each checkpoint, by its name in the manifest.
-        queue_path: Local Parquet file that holds the pending clips, for `iter_queue`.
+        queue_path: Local Parquet file that holds the pending clips, for `tempprop.clip_queue`.
     """
 
     total: int
@@ -141,28 +136,6 @@ def plan_batch(
     return Plan(total, total - pending, pending, frames, cost, dict(by_model), queue_path)
 
 
-def iter_queue(plan: Plan) -> Iterator[PlannedClip]:
-    """Read the pending clips in the order in which they should start.
-
-    Higher priority comes first. Then come clips of the same weights and of the same size together,
-    so that workers seldom change models and batches fill up; then the costliest, so that no long
-    clip is left alone at the end; then the order of the manifest.
-
-    Args:
-        plan: What `plan_batch` returned; its file must still be there.
-
-    Yields:
-        The clips, a batch of rows at a time in memory.
-    """
-    identities: dict[str, ModelIdentity] = {}
-    for row in _sorted_rows(plan.queue_path):
-        text = row["identity_json"]
-        if text not in identities:
-            identities[text] = ModelIdentity.model_validate_json(text)
-        spec = ClipSpec.model_validate_json(row["spec_json"])
-        yield PlannedClip(row["key"], spec, identities[text], row["init_image_sha256"])
-
-
 def clip_cost(spec: ClipSpec) -> int:
     """Estimate a clip's work: frames x steps x pixels, the work of one model in proportion."""
     return spec.num_frames * spec.num_inference_steps * spec.width * spec.height
@@ -223,21 +196,3 @@ def _queue_writer(path: Path) -> Iterator[Callable[[dict[str, Any]], None]]:
 
         yield append
         flush()
-
-
-def _sorted_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with (
-        tempfile.TemporaryDirectory(dir=path.parent) as spill,
-        duckdb.connect(
-            config={"memory_limit": DUCKDB_MEMORY, "temp_directory": spill}
-        ) as connection,
-    ):
-        queue = connection.sql(
-            """
-            SELECT key, spec_json, identity_json, init_image_sha256 FROM read_parquet(?)
-            ORDER BY priority DESC, "group", width, height, cost DESC, position
-            """,
-            params=[str(path)],
-        )
-        for batch in queue.to_arrow_reader(BATCH_ROWS):
-            yield from batch.to_pylist()

@@ -12,6 +12,7 @@ from tempprop.pipeline import identify_model
 from tempprop.plan import RECENT_PICTURES
 from tempprop.spec import LoRA, ModelIdentity, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
+from tempprop.test_card import identify_test_card, is_test_card
 
 PICTURE_READERS = 4
 """Pictures that are read at the same time; each is in memory as a whole."""
@@ -101,6 +102,8 @@ def _verdict_on_picture(uri: str) -> tuple[str, str] | None:
 
 def identify(config: RenderConfig, model: str, loras: tuple[LoRA, ...]) -> ModelIdentity:
     """Find the weights behind a name in a manifest, under the rules of a configuration."""
+    if is_test_card(model):
+        return identify_test_card(model, loras)
     return identify_model(
         model,
         revision=config.revision,

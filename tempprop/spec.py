@@ -28,6 +28,17 @@ Attention = Literal["none", "first", "first+prev"]
 """Whose keys and values join those of a frame: nobody's, frame 0's, also the previous frame's."""
 
 
+ErrorKind = Literal[
+    "input",
+    "out of memory",
+    "poisoned process",
+    "worker death",
+    "infrastructure",
+    "unknown",
+]
+"""Why an attempt at a clip failed, by what has to be done about it; see `cluster.failures`."""
+
+
 class Frozen(BaseModel):
     """Base of all values: immutable, no unknown fields, no silent conversion of types."""
 
@@ -216,29 +227,49 @@ class SchedulerConfig(Frozen):
 
 
 class WorkerConfig(Frozen):
-    """What each worker process takes from the cluster.
+    """What each worker process takes from the cluster, and when it is taken for broken.
 
     Attributes:
         num_workers: How many; None for one a GPU, or one on a machine without GPUs.
         num_gpus: GPUs of each worker, also fractions; None for 1 where the cluster has any, else 0.
         torch_threads: Threads of each worker on the CPU; None shares the cores out evenly.
+        canary: Whether each new worker first renders a picture whose pixels are known.
+        heartbeat_seconds: A worker that does not answer for so long is ended.
+        clip_timeout_seconds: So long a worker may take for a clip in any case.
+        clip_timeout_factor: And so many times what the slowest clips of the run took, in proportion
+            to frames, steps and pixels.
+        first_clip_timeout_seconds: Where no clip of the model has been finished yet.
+        quarantine_after: A worker that has failed so many clips which succeeded elsewhere gets no
+            more of them.
+        capacity_timeout_seconds: How long a run waits while it has no worker at all.
     """
 
     num_workers: int | None = Field(default=None, ge=1)
     num_gpus: float | None = Field(default=None, ge=0)
     torch_threads: int | None = Field(default=None, ge=1)
+    canary: bool = True
+    heartbeat_seconds: float = Field(default=120.0, gt=0)
+    clip_timeout_seconds: float = Field(default=300.0, gt=0)
+    clip_timeout_factor: float = Field(default=10.0, ge=1)
+    first_clip_timeout_seconds: float = Field(default=3600.0, gt=0)
+    quarantine_after: int = Field(default=3, ge=1)
+    capacity_timeout_seconds: float = Field(default=600.0, gt=0)
 
 
 class RetryConfig(Frozen):
-    """When the dispatcher gives up on a clip.
+    """When the dispatcher gives up on a clip: so often may it fail, by the kind of the error.
 
     Attributes:
-        max_attempts: Attempts that a clip's own errors may use up.
-        max_worker_deaths: Workers that may die while they hold the clip.
+        max_attempts: By errors of its own.
+        max_out_of_memory: By memory that does not suffice; the second try has a worker for itself.
+        max_worker_deaths: By the death of the worker that holds it.
+        max_infrastructure: By the loss of a machine or of the storage.
     """
 
     max_attempts: int = Field(default=3, ge=1)
+    max_out_of_memory: int = Field(default=2, ge=1)
     max_worker_deaths: int = Field(default=3, ge=1)
+    max_infrastructure: int = Field(default=20, ge=1)
 
 
 def _auto_or_count(value: object) -> object:
@@ -336,6 +367,28 @@ class StageSeconds(Frozen):
     upload: float = 0.0
 
 
+class Attempt(Frozen):
+    """One try at a clip that did not work out.
+
+    Attributes:
+        kind: What had to be done about it.
+        error_class: Name of the exception class.
+        message: Its message, shortened.
+        worker: Name of the worker.
+        node: Host name of the worker's machine; empty when it died before it could tell.
+        gpu: Number of the worker's GPU on that machine; empty where it has none.
+        seconds: How long the attempt took.
+    """
+
+    kind: ErrorKind
+    error_class: str
+    message: str
+    worker: str
+    node: str = ""
+    gpu: str = ""
+    seconds: float = 0.0
+
+
 class ClipResult(Frozen):
     """A rendered and committed clip: the content of `records/<key>.json`.
 
@@ -355,7 +408,7 @@ class ClipResult(Frozen):
         frames_per_batch: Frames that were denoised together: fewer than the configuration says
             where memory ran out.
         hardware: Host name, device and so on.
-        attempts: How many it took, 1 for the first.
+        failed_attempts: The tries before the one that worked, in order.
         run_id: The run that rendered it.
         parent_key: Key of the clip that this one is a new take of.
         created_at: Time of the record, UTC.
@@ -375,28 +428,10 @@ class ClipResult(Frozen):
     seconds: StageSeconds
     frames_per_batch: int
     hardware: Mapping[str, str]
-    attempts: int
+    failed_attempts: tuple[Attempt, ...] = ()
     run_id: str
     parent_key: str | None = None
     created_at: datetime
-
-
-class Attempt(Frozen):
-    """One try at a clip that did not work out.
-
-    Attributes:
-        error_class: Name of the exception class.
-        message: Its message, shortened.
-        worker: Name of the worker.
-        node: Host name of the worker's machine; empty when it died before it could tell.
-        seconds: How long the attempt took.
-    """
-
-    error_class: str
-    message: str
-    worker: str
-    node: str = ""
-    seconds: float = 0.0
 
 
 class ClipFailure(Frozen):

@@ -17,7 +17,7 @@ SLOW_STEPS = 150
 def tiny_config(checkpoint: Path, *, steps: int = 3, **values) -> RenderConfig:
     defaults = {
         "frames_per_batch": 16,
-        "workers": WorkerConfig(torch_threads=1),
+        "workers": WorkerConfig(torch_threads=1, canary=False),
         "clip": ClipSettings(width=32, height=32, num_frames=6, num_inference_steps=steps),
         "retries": RetryConfig(max_attempts=2, max_worker_deaths=3),
     }
@@ -33,6 +33,7 @@ def tiny_overrides(checkpoint: Path, *, steps: int = 3) -> list[str]:
         "clip.num_frames": 6,
         "clip.num_inference_steps": steps,
         "workers.torch_threads": 1,
+        "workers.canary": "false",
     }
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 

@@ -57,7 +57,6 @@ def result_of(clip_id: str, take: str = "", run_id: str = "night-1", minute: int
         seconds=StageSeconds(denoise=1.5),
         frames_per_batch=16,
         hardware={"host": "node-1"},
-        attempts=1,
         run_id=run_id,
         created_at=MIDNIGHT + timedelta(minutes=minute, microseconds=5),
     )
@@ -71,7 +70,7 @@ def failure_of(clip_id: str, take: str = "", minute: int = 0) -> ClipFailure:
         error_class="RenderError",
         message="no",
         traceback="",
-        attempts=(Attempt(error_class="RenderError", message="no", worker="w0"),),
+        attempts=(Attempt(kind="unknown", error_class="RenderError", message="no", worker="w0"),),
         run_id="night-1",
         created_at=MIDNIGHT + timedelta(minutes=minute),
     )

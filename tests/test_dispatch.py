@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import threading
@@ -9,11 +10,14 @@ import torch
 from clips import SLOW_STEPS, broken_checkpoint, planned, tiny_config
 from processes import kill, workers_of
 
-from cluster.dispatch import Committed, GivenUp, Progress, Retried, dispatch
-from cluster.pool import WorkerFactory, WorkerLayout, worker_layout
+from cluster.dispatch import dispatch
+from cluster.events import Committed, GivenUp, Progress, Retried
+from cluster.failures import kind_of_error
+from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from cluster.session import ray_session
-from cluster.worker import TEMPORARY_PREFIX, RenderWorker, error_kind, remove_leftovers
-from tempprop.errors import InputError, ModelError, StoreError
+from cluster.worker import TEMPORARY_PREFIX, RenderWorker, remove_leftovers
+from tempprop.clip_queue import queue_of
+from tempprop.errors import InputError, ModelError, StoreError, StoreInputError
 from tempprop.spec import RenderConfig, WorkerConfig
 from tempprop.store import committed_keys, open_store, read_result
 
@@ -33,7 +37,7 @@ def _factory(out, config, num_workers=1):
 def _dispatch(clips, out, config, num_workers=1, react=lambda event: None, stop=None):
     events = []
     factory = _factory(out, config, num_workers)
-    for event in dispatch(iter(clips), factory, stop or threading.Event()):
+    for event in dispatch(queue_of(clips), factory, stop or threading.Event()):
         events.append(event)
         react(event)
     return events
@@ -62,7 +66,7 @@ def test_two_workers_commit_every_clip_once(tiny_checkpoint, tmp_path):
         assert (tmp_path / result.media.url).stat().st_size == result.media.bytes
         assert (tmp_path / result.media.poster_url).exists()
         assert result.seconds.denoise > 0
-        assert result.attempts == 1
+        assert result.failed_attempts == ()
         assert result.hardware["torch_threads"] == "1"
 
 
@@ -95,7 +99,10 @@ def test_a_killed_worker_is_replaced_and_its_clip_rendered_elsewhere(tiny_checkp
         "clip-2": 1,
     }
     assert "clip-0" in {event.clip_id for event in _of(events, Retried)}
-    assert read_result(open_store(str(tmp_path)), clips[0].key).attempts == 2
+    assert (
+        read_result(open_store(str(tmp_path)), clips[0].key).failed_attempts[0].kind
+        == "worker death"
+    )
 
 
 def test_a_clip_that_kills_its_workers_is_given_up_and_its_neighbors_live(
@@ -168,11 +175,14 @@ def test_the_layout_follows_the_config():
 
 
 def test_errors_are_sorted_by_what_has_to_be_done():
-    assert error_kind(ModelError("x")) == "input"
-    assert error_kind(StoreError("x")) == "storage"
-    assert error_kind(torch.OutOfMemoryError("x")) == "out of memory"
-    assert error_kind(RuntimeError("CUDA error: device-side assert")) == "poisoned process"
-    assert error_kind(ValueError("x")) == "unknown"
+    assert kind_of_error(InputError("x")) == "input"
+    assert kind_of_error(ModelError("x")) == "unknown"
+    assert kind_of_error(StoreInputError("x")) == "output"
+    assert kind_of_error(StoreError("x")) == "infrastructure"
+    assert kind_of_error(OSError(errno.ENOSPC, "x")) == "infrastructure"
+    assert kind_of_error(torch.OutOfMemoryError("x")) == "out of memory"
+    assert kind_of_error(RuntimeError("CUDA error: device-side assert")) == "poisoned process"
+    assert kind_of_error(ValueError("x")) == "unknown"
 
 
 def test_temporary_directories_of_dead_workers_are_removed(tmp_path, monkeypatch):
@@ -189,11 +199,11 @@ def test_temporary_directories_of_dead_workers_are_removed(tmp_path, monkeypatch
 
 def test_two_clips_in_work_on_one_worker_are_both_committed(tiny_checkpoint, tmp_path):
     config = tiny_config(tiny_checkpoint, steps=40)
-    worker = RenderWorker(str(tmp_path), config, "run-1", 1)
+    worker = RenderWorker("worker-1", str(tmp_path), config, "run-1", 1)
     clips = [planned(config, f"clip-{n}") for n in range(2)]
     results = []
     threads = [
-        threading.Thread(target=lambda clip=clip: results.append(worker.render(clip, 1)))
+        threading.Thread(target=lambda clip=clip: results.append(worker.render(clip)))
         for clip in clips
     ]
     for thread in threads:

@@ -8,7 +8,7 @@ import pytest
 from records import failure_of, result_of
 from rich.console import Console
 
-from cluster.dispatch import Committed, GivenUp, Progress, Retried, WorkerLog
+from cluster.events import Committed, GivenUp, Progress, Retried, WorkerLog
 from flows.display import STOPPING, LiveDisplay, PlainDisplay, batch_display, progress_bar, trouble
 from flows.events import BatchSummary, Ended, Event, Planned, Stopping
 from tempprop.plan import Plan
@@ -16,7 +16,12 @@ from tempprop.spec import Attempt
 
 PLANNED = Planned("night-1", Plan(1502, 1500, 2, 32, 1, {"mini": 2}, Path("queue.parquet")), 2)
 ATTEMPT = Attempt(
-    error_class="NodeDiedError", message="gone", worker="worker-1", node="a", seconds=1.0
+    kind="infrastructure",
+    error_class="NodeDiedError",
+    message="gone",
+    worker="worker-1",
+    node="a",
+    seconds=1.0,
 )
 
 
@@ -32,6 +37,8 @@ def summary() -> BatchSummary:
         failed_clip_ids=["bad"],
         not_rendered=0,
         interrupted=False,
+        gave_out=None,
+        quarantined=[],
         frames=16,
         seconds=9.0,
         catalog_url=None,

@@ -1,10 +1,12 @@
 import hashlib
+from collections import Counter
 from collections.abc import Container
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tempprop.clip_queue import open_queue
 from tempprop.errors import InputError
 from tempprop.manifest_writing import write_manifest
 from tempprop.plan import (
@@ -12,7 +14,6 @@ from tempprop.plan import (
     PlannedClip,
     clip_cost,
     estimate_seconds,
-    iter_queue,
     plan_batch,
 )
 from tempprop.spec import LoRA, ModelIdentity, PromptKeyframe, RenderConfig, clip_key
@@ -33,8 +34,17 @@ def plan(tmp_path: Path, rows: list[dict], *, done: Container[str] = (), **optio
     return plan_batch(source, CONFIG, committed_keys=done, **options)
 
 
+def queued(found: Plan) -> list[PlannedClip]:
+    """All pending clips, in the order in which a single worker gets them."""
+    clips: list[PlannedClip] = []
+    with open_queue(found) as queue:
+        while clip := queue.take([(c.spec.model, c.spec.loras) for c in clips[-1:]], Counter()):
+            clips.append(clip)
+    return clips
+
+
 def order(found: Plan) -> list[str]:
-    return [clip.spec.clip_id for clip in iter_queue(found)]
+    return [clip.spec.clip_id for clip in queued(found)]
 
 
 def test_the_plan_counts_what_is_left(tmp_path):
@@ -43,11 +53,11 @@ def test_the_plan_counts_what_is_left(tmp_path):
     assert (everything.total, everything.committed, everything.pending) == (3, 0, 3)
     assert everything.pending_frames == 18
     assert everything.pending_by_model == {"mini": 2, "sdxl": 1}
-    clips = list(iter_queue(everything))
+    clips = queued(everything)
     assert everything.pending_cost == sum(clip_cost(clip.spec) for clip in clips)
     rest = plan(tmp_path, rows, done={clips[0].key})
     assert (rest.total, rest.committed, rest.pending) == (3, 1, 2)
-    assert clips[0].key not in {clip.key for clip in iter_queue(rest)}
+    assert clips[0].key not in {clip.key for clip in queued(rest)}
 
 
 def test_the_queue_gives_back_what_was_planned(tmp_path):
@@ -57,7 +67,7 @@ def test_the_queue_gives_back_what_was_planned(tmp_path):
         "tags": {"a": "b"},
         "seed": 2**63 - 1,
     }
-    (clip,) = iter_queue(plan(tmp_path, [row]))
+    (clip,) = queued(plan(tmp_path, [row]))
     assert clip.spec.prompts == (PromptKeyframe(frame=8, prompt="a hen"),)
     assert clip.spec.loras == (LoRA(path="look", weight=0.5),)
     assert clip.spec.seed == 2**63 - 1
@@ -109,7 +119,7 @@ def test_a_picture_is_planned_by_its_content(tmp_path):
 
     def planned(*pictures: Path | None) -> list[PlannedClip]:
         rows = [{"init_image": str(picture) if picture else None} for picture in pictures]
-        return list(iter_queue(plan(tmp_path, rows)))
+        return queued(plan(tmp_path, rows))
 
     first, second = planned(files[0], None)
     assert first.init_image_sha256 == hashlib.sha256(files[0].read_bytes()).hexdigest()
@@ -131,7 +141,7 @@ def test_where_and_limit_choose(tmp_path):
 
 
 def test_a_plan_in_which_all_is_done_is_an_empty_queue(tmp_path):
-    key = next(iter_queue(plan(tmp_path, [{}]))).key
+    key = queued(plan(tmp_path, [{}]))[0].key
     done = plan(tmp_path, [{}], done={key})
     assert (done.pending, order(done)) == (0, [])
 

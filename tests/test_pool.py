@@ -7,8 +7,10 @@ import ray
 from clips import planned, tiny_config
 from processes import wait_until
 
-from cluster.dispatch import Committed, dispatch
-from cluster.pool import WorkerFactory, worker_layout
+from cluster.dispatch import dispatch
+from cluster.events import Committed
+from cluster.layout import WorkerFactory, worker_layout
+from tempprop.clip_queue import queue_of
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +47,7 @@ def test_workers_on_gpus_render(two_gpus, tiny_checkpoint, tmp_path):
     factory = WorkerFactory(worker_layout(config), str(tmp_path), config, "run-1")
     results = [
         event.result
-        for event in dispatch(iter(clips), factory, threading.Event())
+        for event in dispatch(queue_of(clips), factory, threading.Event())
         if isinstance(event, Committed)
     ]
     assert len(results) == 4

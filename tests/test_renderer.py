@@ -8,6 +8,7 @@ import torch
 from rendering import ROUNDING, STRONG, clip_spec, largest_difference, loaded, render
 from tiny_pipelines import stable_diffusion
 
+from cluster.held_models import HeldModel
 from cluster.renderer import CHUNKS_AHEAD, Renderer
 from tempprop.errors import Interrupted, NonFiniteLatentsError
 from tempprop.plan import PlannedClip
@@ -29,7 +30,7 @@ def renderer_of(model, frames_per_batch=4, on_step=lambda shares: None):
 
     def open_model(_):
         assert begin.wait(60)
-        return model, prompt_encoder(model)
+        return HeldModel(model, prompt_encoder(model), 0)
 
     return Renderer(open_model, frames_per_batch, on_step), begin
 

@@ -24,8 +24,8 @@ def test_the_record_says_how_often_the_motion_floor_acted(
     config = tiny_config(tiny_checkpoint, steps=4, frames_per_batch=4)
     coupling = {"propagation_strength": strength, "propagation_end": 0.75, "motion_floor": floor}
     clip = planned(config, "clip", **coupling)
-    worker = RenderWorker(str(tmp_path), config, "run-1", 1)
-    result = worker.render(clip, 1)
+    worker = RenderWorker("worker-1", str(tmp_path), config, "run-1", 1)
+    result = worker.render(clip)
     assert isinstance(result, ClipResult), result
     record = read_result(open_store(str(tmp_path)), clip.key)
     assert record == result
@@ -39,10 +39,10 @@ def test_a_record_names_the_picture_and_another_picture_is_refused(tiny_checkpoi
     Image.new("RGB", (8, 8), "red").save(art)
     digest = picture_digest(str(art))
     one, two = (planned(config, name, init_image=str(art)) for name in ("one", "two"))
-    worker = RenderWorker(str(tmp_path / "out"), config, "run-1", 1)
-    result = worker.render(replace(one, init_image_sha256=digest), 1)
+    worker = RenderWorker("worker-1", str(tmp_path / "out"), config, "run-1", 1)
+    result = worker.render(replace(one, init_image_sha256=digest))
     assert (result.init_image_sha256, result.spec.init_image) == (digest, str(art))
     Image.new("RGB", (8, 8), "blue").save(art)
-    failed = worker.render(replace(two, init_image_sha256=digest), 1)
+    failed = worker.render(replace(two, init_image_sha256=digest))
     assert (failed.kind, failed.error_class) == ("input", "PictureError")
     assert "another one than when the run was planned" in failed.message

@@ -1,0 +1,113 @@
+"""The clips of a run, with what has happened to each of them so far."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cluster.failures import ALONE, back_off_seconds
+from tempprop.clip_queue import ClipQueue, Weights
+from tempprop.plan import PlannedClip
+from tempprop.spec import Attempt
+
+
+@dataclass(frozen=True)
+class Job:
+    """A planned clip and what has happened to it so far.
+
+    Attributes:
+        clip: What to render.
+        attempts: Tries that did not work out.
+        places: Where they were.
+        not_before: Time, by `time.monotonic`, until which it waits for its next try.
+    """
+
+    clip: PlannedClip
+    attempts: tuple[Attempt, ...] = ()
+    places: frozenset[str] = frozenset()
+    not_before: float = 0.0
+
+    @property
+    def weights(self) -> Weights:
+        """The model and the LoRAs that it needs."""
+        return self.clip.spec.model, self.clip.spec.loras
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may take others along, and so shares its worker with no other."""
+        return any(attempt.kind in ALONE for attempt in self.attempts)
+
+    def after(self, attempt: Attempt, place: str, now: float) -> "Job":
+        """Add a try that did not work out."""
+        return replace(
+            self,
+            attempts=(*self.attempts, attempt),
+            places=self.places | {place},
+            not_before=now + back_off_seconds(len(self.attempts)),
+        )
+
+
+class Backlog:
+    """The clips that nobody renders: those never tried, and those to try again.
+
+    Args:
+        queue: Clips that were never tried.
+    """
+
+    def __init__(self, queue: ClipQueue) -> None:
+        self._queue = queue
+        self._again: list[Job] = []
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._queue) + len(self._again)
+
+    def peek(self, busy: Counter[Weights]) -> PlannedClip | None:
+        """Look at a clip that a new worker is likely to render first."""
+        return self._again[0].clip if self._again else self._queue.peek((), busy)
+
+    def again(self, job: Job) -> None:
+        """Keep a clip until it is tried again."""
+        self._again.append(job)
+
+    def take(
+        self,
+        *,
+        place: str,
+        empty: bool,
+        held: Sequence[Weights],
+        busy: Counter[Weights],
+        others: frozenset[str],
+        now: float,
+        only_again: bool = False,
+    ) -> Job | None:
+        """Take the next clip for a worker that has room.
+
+        Args:
+            place: Where the worker is.
+            empty: Whether it holds no clip.
+            held: Models that it has in memory, the one used last first.
+            busy: How many workers are at work with each model.
+            others: Where the other workers are: a clip that failed here waits for one of them,
+                unless it has failed there as well.
+            now: The time, by `time.monotonic`.
+            only_again: Whether clips that were never tried have to wait.
+
+        Returns:
+            The clip; None where there is none for this worker now.
+        """
+
+        def may_have(job: Job) -> bool:
+            elsewhere = place in job.places and bool(others - job.places)
+            return job.not_before <= now and not elsewhere and (empty or not job.alone)
+
+        ready = [job for job in self._again if may_have(job)]
+        if ready:
+            job = min(ready, key=lambda job: (-job.clip.spec.priority, job.weights not in held))
+            self._again.remove(job)
+            return job
+        clip = None if only_again else self._queue.take(held, busy)
+        return Job(clip) if clip is not None else None
+
+    def drop_again(self) -> None:
+        """Forget the clips to try again."""
+        self._again.clear()
