@@ -91,9 +91,8 @@ class Dispatcher:
         return bool(self._backlog) or any(worker.jobs for worker in self.pool.workers)
 
     def keep_workers(self) -> None:
-        """Start workers until there are as many as wanted, while there is something for them."""
-        if self._backlog:
-            self.pool.keep(self._backlog.peek(self.pool.busy()))
+        """Start as many workers as there is something to do for, and end the others."""
+        self.pool.keep(self._backlog.peek(self.pool.busy()), len(self._backlog))
 
     def hand_out(self) -> None:
         """Give clips to the workers that have room."""

@@ -1,7 +1,7 @@
 """How many workers a run has, what each takes from the cluster, and how one is started."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -36,7 +36,7 @@ class WorkerFactory:
     """Everything that it takes to start one more worker.
 
     Attributes:
-        layout: Resources of each worker.
+        layout: How many, and the resources of each.
         out: Output location.
         config: Model and look.
         run_id: The run.
@@ -46,6 +46,13 @@ class WorkerFactory:
     out: str
     config: RenderConfig
     run_id: str
+
+    def now(self) -> "WorkerFactory":
+        """Look again at how many workers fit on the cluster, where the configuration leaves it."""
+        if self.config.workers.num_workers is not None or not self.layout.num_gpus:
+            return self
+        layout = replace(self.layout, num_workers=worker_layout(self.config).num_workers)
+        return replace(self, layout=layout)
 
     def start(self, name: str) -> Any:
         """Ask Ray for one more worker; the handle is given at once, the process comes later."""

@@ -23,6 +23,8 @@ from tempprop.spec import Attempt, WorkerConfig
 CLIPS_PER_WORKER = 2
 BATCHES_PER_WORKER = 2
 FAILED_STARTS = 3
+LOOK_AGAIN_SECONDS = 10.0
+"""How often the cluster is asked how many workers fit on it."""
 LEAST_SHARE_OF_FAILURES = 0.05
 """Of the clips that end on a worker: one that fails fewer has bad luck, and is not broken."""
 LAST_WORDS_SECONDS = 5.0
@@ -78,6 +80,10 @@ class Worker:
     def busy_since(self) -> float:
         """Tell since when it has been at work without a clip coming to its end."""
         return max(self.ended_at, min(started for _, started in self.jobs.values()))
+
+    def has_said_all(self) -> bool:
+        """Tell whether it has reported since its last clip came to an end."""
+        return self.report is None and self.asked_at > self.ended_at
 
     def has_room(self) -> bool:
         """Tell whether it takes one more clip.
@@ -148,26 +154,37 @@ class WorkerPool:
         self._failed_starts = 0
         self._start_again_at = 0.0
         self._last_up = time.monotonic()
+        self._looked_at = time.monotonic()
         self._last_trouble = ""
         self._failures: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
         self._ended: Counter[str] = Counter()
         self._quarantined: dict[str, str] = {}
 
-    def keep(self, upcoming: PlannedClip | None) -> None:
-        """Start workers until there are as many as wanted, not counting those set aside.
+    def keep(self, upcoming: PlannedClip | None, clips_left: int) -> None:
+        """Start workers until there are as many as wanted, and end those that are not.
+
+        Those set aside do not count. Machines that join the cluster in the middle of a run get
+        workers, and when the queue runs dry, idle workers give their GPUs back.
 
         Args:
             upcoming: The clip that a new worker is likely to render first.
+            clips_left: Clips that no worker has.
         """
         now = time.monotonic()
+        if now - self._looked_at > LOOK_AGAIN_SECONDS:
+            self._looked_at, self._factory = now, self._factory.now()
         for worker in [each for each in self.workers if each.set_aside and not each.jobs]:
             if not (worker.who and worker.who.gpu):
                 self.forget(worker, "it was set aside")
         active = [worker for worker in self.workers if not worker.set_aside]
         if any(worker.up for worker in active):
             self._last_up = now
-        missing = self._factory.layout.num_workers - len(active)
-        for _ in range(missing if now >= self._start_again_at else 0):
+        idle = [worker for worker in active if not worker.jobs]
+        for worker in idle[clips_left:]:
+            if not worker.up or worker.has_said_all():
+                self._dismiss(worker)
+        wanted = min(self._factory.layout.num_workers - len(active), clips_left - len(idle))
+        for _ in range(wanted if now >= self._start_again_at else 0):
             self._started += 1
             name = f"worker-{self._started}"
             actor = self._factory.start(name)
@@ -300,6 +317,11 @@ class WorkerPool:
         """End all worker processes."""
         for worker in self.workers:
             ray.kill(worker.actor)
+
+    def _dismiss(self, worker: Worker) -> None:
+        """End a worker for which there is nothing to do."""
+        self.workers.remove(worker)
+        ray.kill(worker.actor)
 
     def _note_failed_start(self, what: str) -> None:
         self._failed_starts += 1

@@ -1,11 +1,15 @@
 """The command line, the top floor of the house."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -19,6 +23,7 @@ from flows.cli_options import (
     IdenticalOption,
     JsonOption,
     JudgesOption,
+    KindOption,
     LargestPageOption,
     LimitOption,
     ManifestArgument,
@@ -34,6 +39,8 @@ from flows.cli_options import (
     ResampleSeedOption,
     ResamplesOption,
     ResultsOption,
+    RetriedArgument,
+    RetryConfigOption,
     SeedOption,
     SetOption,
     ShowPromptsOption,
@@ -54,6 +61,9 @@ from flows.cli_output import (
     print_table,
 )
 from tempprop.errors import InputError, TempPropError
+
+if TYPE_CHECKING:
+    from flows.events import BatchSummary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -105,46 +115,61 @@ def render(
 
     Example: [bold]tempprop render clips.parquet --out s3://bucket/library --config sdxl[/bold]
     """
-    overrides = [*(changes or []), *([f"workers.num_workers={workers}"] if workers else [])]
+    overrides = _with_workers(changes, workers)
     _check_before_starting(manifest, out, config, overrides, where, limit)
-    _prepare_prefect()
-    from flows.display import batch_display
-    from flows.events import BatchSummary, Ended, Event, observed_by
-    from flows.render import render_batch
-    from flows.server import prefect_server
-
-    summaries: list[BatchSummary] = []
-
-    def note_summary(event: Event) -> None:
-        if isinstance(event, Ended):
-            summaries.append(event.summary)
-
-    with batch_display() as show:
-
-        def observe(event: Event) -> None:
-            show(event)
-            note_summary(event)
-
-        with prefect_server(), observed_by(observe):
-            state = render_batch(
-                manifest=manifest,
-                out=out,
-                config=config,
-                overrides=overrides,
-                ray_address=ray_address,
-                limit=limit,
-                where=where,
-                return_state=True,
-            )
-    if not summaries:
-        state.result()
-        raise TempPropError(f"the batch ended as {state.name}: {state.message}")
-    summary = summaries[-1]
+    with _batch_runner() as run_batch:
+        summary = run_batch(
+            manifest=manifest,
+            out=out,
+            config=config,
+            overrides=overrides,
+            ray_address=ray_address,
+            limit=limit,
+            where=where,
+        )
     print_summary(summary, as_json)
-    if summary.interrupted:
-        raise typer.Exit(EXIT_INTERRUPTED)
-    if summary.failed or summary.gave_out:
-        raise typer.Exit(EXIT_FAILED_CLIPS)
+    _exit_with([summary])
+
+
+@app.command()
+def retry(
+    out: OutArgument,
+    clip_ids: RetriedArgument = None,
+    kinds: KindOption = None,
+    config: RetryConfigOption = None,
+    changes: SetOption = None,
+    workers: WorkersOption = None,
+    ray_address: RayAddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Render dead letters again: all of them, those of a kind, or those named.
+
+    Each with the configuration of the run that gave it up.
+
+    Example: [bold]tempprop retry library --kind infrastructure --kind "out of memory"[/bold]
+    """
+    import tempfile
+
+    from tempprop.dead_letters import find_dead_letters, write_letters
+
+    if changes and config is None:
+        raise typer.BadParameter("--set changes a configuration. Give it with --config")
+    batches = find_dead_letters(out, kinds or (), clip_ids or (), config, changes or ())
+    summaries = []
+    with _batch_runner() as run_batch, tempfile.TemporaryDirectory() as directory:
+        for letters in batches:
+            manifest, config_file = write_letters(letters, Path(directory))
+            summaries.append(
+                run_batch(
+                    manifest=manifest,
+                    out=out,
+                    config=config_file,
+                    overrides=_with_workers(None, workers),
+                    ray_address=ray_address,
+                )
+            )
+            print_summary(summaries[-1], as_json)
+    _exit_with(summaries)
 
 
 @app.command()
@@ -468,6 +493,46 @@ def main() -> None:
     _show_warnings()
     with clear_errors():
         app(prog_name="tempprop")
+
+
+@contextmanager
+def _batch_runner() -> Iterator[Callable[..., BatchSummary]]:
+    """Give the function that runs a batch with Prefect and Ray, and shows it meanwhile."""
+    _prepare_prefect()
+    from flows.display import batch_display
+    from flows.events import Ended, Event, observed_by
+    from flows.render import render_batch
+    from flows.server import prefect_server
+
+    with batch_display() as show, prefect_server():
+
+        def run(**parameters: Any) -> BatchSummary:
+            summaries: list[BatchSummary] = []
+
+            def observe(event: Event) -> None:
+                show(event)
+                if isinstance(event, Ended):
+                    summaries.append(event.summary)
+
+            with observed_by(observe):
+                state = render_batch(**parameters, return_state=True)
+            if not summaries:
+                state.result()
+                raise TempPropError(f"the batch ended as {state.name}: {state.message}")
+            return summaries[-1]
+
+        yield run
+
+
+def _with_workers(changes: list[str] | None, workers: int | None) -> list[str]:
+    return [*(changes or []), *([f"workers.num_workers={workers}"] if workers else [])]
+
+
+def _exit_with(summaries: list[BatchSummary]) -> None:
+    if any(summary.interrupted for summary in summaries):
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if any(summary.failed or summary.gave_out for summary in summaries):
+        raise typer.Exit(EXIT_FAILED_CLIPS)
 
 
 def _check_before_starting(

@@ -1,9 +1,11 @@
 """The arguments and options that commands share, each with its help."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
+
+from tempprop.spec import ErrorKind
 
 LARGEST_SEED = 2**63 - 1
 
@@ -58,6 +60,41 @@ RayAddressOption = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS", help="Running Ray cluster; without it a private Ray is started."
+    ),
+]
+RetriedArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[CLIP_ID]...", help="Names of dead letters; without any, all.", show_default=False
+    ),
+]
+KINDS = get_args(ErrorKind)
+
+
+def _known_kinds(kinds: list[str] | None) -> list[str] | None:
+    for kind in kinds or []:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is none of: {', '.join(KINDS)}")
+    return kinds
+
+
+KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND",
+        help=f"Why the last attempt failed: {', '.join(KINDS)}. Repeatable.",
+        callback=_known_kinds,
+        show_default=False,
+    ),
+]
+RetryConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="NAME|FILE",
+        help="Configuration to use instead of that of the run that gave up.",
+        show_default=False,
     ),
 ]
 CostOption = Annotated[
