@@ -19,6 +19,7 @@ from cluster.events import Committed, Event, GaveOut, GivenUp, Progress, Retried
 from cluster.failures import FailedAttempt, head_of, is_spent, kind_of_death
 from cluster.jobs import Backlog, Job
 from cluster.layout import WorkerFactory
+from cluster.metrics import FarmMetrics
 from cluster.pool import Worker, WorkerPool
 from tempprop.clip_queue import ClipQueue
 from tempprop.errors import InputError, StoreError
@@ -50,7 +51,16 @@ def dispatch(queue: ClipQueue, factory: WorkerFactory, stop: threading.Event) ->
         InputError: The model of the first clips cannot be used on a worker.
         StoreError: No clip can be committed any more.
     """
-    dispatcher = Dispatcher(queue, factory)
+    metrics = FarmMetrics()
+    try:
+        for event in _dispatched(Dispatcher(queue, factory), stop):
+            metrics.note(event)
+            yield event
+    finally:
+        metrics.end()
+
+
+def _dispatched(dispatcher: "Dispatcher", stop: threading.Event) -> Iterator[Event]:
     try:
         while dispatcher.has_work() and not stop.is_set():
             dispatcher.keep_workers()
@@ -244,7 +254,8 @@ class Dispatcher:
     def _progress(self) -> Progress:
         up = [worker for worker in self.pool.workers if worker.up and not worker.set_aside]
         clips = {clip: share for worker in up for clip, share in worker.clips.items()}
-        return Progress(clips, len(up))
+        in_work = sum(len(worker.jobs) for worker in self.pool.workers)
+        return Progress(clips, len(up), len(self._backlog), in_work)
 
 
 def _attempt(

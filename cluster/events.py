@@ -59,10 +59,14 @@ class Progress:
     Attributes:
         clips: Share done, 0 to 1, by clip_id.
         workers: Workers that are up.
+        waiting: Clips that no worker has.
+        in_work: Clips that workers have.
     """
 
     clips: dict[str, float]
     workers: int
+    waiting: int = 0
+    in_work: int = 0
 
 
 Event = Committed | GivenUp | Retried | WorkerLog | Quarantined | GaveOut | Progress
