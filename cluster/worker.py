@@ -114,6 +114,9 @@ class RenderWorker:
         self._config = config
         self._run_id = run_id
         self._node = socket.gethostname()
+        self._hardware = hardware(name)
+        # Looking them up takes longer than writing a record.
+        self._versions = {lib: importlib.metadata.version(lib) for lib in SHAPING_LIBRARIES}
         self._stopping = threading.Event()
         self._models = HeldModels(int(MODELS_SHARE * device_memory()))
         self._test_card = threading.Lock()
@@ -225,7 +228,7 @@ class RenderWorker:
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             dtype=self._config.dtype,
-            versions={name: importlib.metadata.version(name) for name in SHAPING_LIBRARIES},
+            versions=self._versions,
             media=media,
             quality=tally.figures(),
             seconds=StageSeconds(
@@ -235,7 +238,7 @@ class RenderWorker:
                 upload=time.perf_counter() - started,
             ),
             frames_per_batch=tally.frames_per_batch,
-            hardware=self._hardware(),
+            hardware=self._hardware,
             failed_attempts=failed_attempts,
             run_id=self._run_id,
             created_at=datetime.now(UTC),
@@ -303,19 +306,21 @@ class RenderWorker:
                 "clip %r: the embedded model does not know: %s", spec.clip_id, ", ".join(words)
             )
 
-    def _hardware(self) -> dict[str, str]:
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
-        return {
-            "worker": self._name,
-            "host": self._node,
-            "gpu": gpu_number(),
-            "device": device or platform.machine(),
-            "torch_threads": str(torch.get_num_threads()),
-        }
-
 
 RenderWorkerActor = ray.remote(RenderWorker)
 """`RenderWorker` as a Ray actor class; options are given by `cluster.pool`."""
+
+
+def hardware(worker: str) -> dict[str, str]:
+    """Say on what a worker renders, for its records."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
+    return {
+        "worker": worker,
+        "host": socket.gethostname(),
+        "gpu": gpu_number(),
+        "device": device or platform.machine(),
+        "torch_threads": str(torch.get_num_threads()),
+    }
 
 
 def gpu_number() -> str:
