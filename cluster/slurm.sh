@@ -11,7 +11,7 @@
 #SBATCH --job-name=tempprop
 #SBATCH --ntasks-per-node=1
 #SBATCH --exclusive
-#SBATCH --signal=TERM@120
+#SBATCH --signal=B:TERM@120
 set -euo pipefail
 
 export PATH="${TEMPPROP_BIN:+$TEMPPROP_BIN:}$PATH"
@@ -21,11 +21,30 @@ RAY_AUTH_TOKEN="${RAY_AUTH_TOKEN:-$(python3 -c 'import secrets; print(secrets.to
 export RAY_AUTH_TOKEN
 
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-# Jobs that share a network do not share a port.
+# Jobs that share a network do not share ports.
 port=$((20000 + SLURM_JOB_ID % 20000))
+address="$head_node:$port"
 
-# The same command on every node: one becomes the head and renders, the others lend it their GPUs
-# until it is done.
-exec srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
-    ray symmetric-run --address "$head_node:$port" --min-nodes "$SLURM_JOB_NUM_NODES" -- \
-    tempprop render "$@" --ray-address "$head_node:$port"
+trap 'kill $(jobs -p) 2>/dev/null || true; wait || true' EXIT
+
+srun --overlap --nodes=1 --ntasks=1 --nodelist="$head_node" \
+    ray start --head --port="$port" --ray-client-server-port=$((port + 20000)) \
+    --include-dashboard=false --disable-usage-stats --block &
+until ray health-check --address "$address" >/dev/null 2>&1; do
+    kill -0 $! || { echo "Ray did not start on $head_node" >&2; exit 1; }
+    sleep 1
+done
+if ((SLURM_JOB_NUM_NODES > 1)); then
+    srun --overlap --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks-per-node=1 --exclude="$head_node" \
+        ray start --address="$address" --disable-usage-stats --block &
+fi
+
+# Workers are started on the nodes as these join. A signal of Slurm's reaches this shell only.
+tempprop render "$@" --ray-address "$address" &
+render=$!
+trap 'kill -TERM "$render"' TERM
+code=0
+wait "$render" || code=$?
+# The signal ends the first wait, and the batch ends in order meanwhile.
+while kill -0 "$render" 2>/dev/null; do wait "$render" && code=0 || code=$?; done
+exit "$code"

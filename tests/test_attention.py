@@ -7,6 +7,7 @@ import pytest
 import tiny_pipelines
 import torch
 from accelerate.hooks import ModelHook, add_hook_to_module
+from diffusers.models.attention_dispatch import attention_backend
 from diffusers.models.attention_processor import AttnProcessor, SlicedAttnProcessor
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -449,11 +450,13 @@ def test_rows_that_do_not_fit_are_refused(attention, sources, message):
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_another_attention_backend_is_an_error_and_not_silence():
     pipeline = build("flux-schnell")
-    for module in denoiser_of(pipeline).modules():
-        if hasattr(module, "set_attention_backend"):
-            module.set_attention_backend("flex")
-    with pytest.raises(ModelError, match=r"0 times instead of once.*native attention backend"):
-        joined_latents(pipeline, "first", CLIPS["first"][:3], PROMPTS, range(3))
+    # Choosing one for a network chooses it for the whole process.
+    with attention_backend("native"):
+        for module in denoiser_of(pipeline).modules():
+            if hasattr(module, "set_attention_backend"):
+                module.set_attention_backend("flex")
+        with pytest.raises(ModelError, match=r"0 times instead of once.*native attention backend"):
+            joined_latents(pipeline, "first", CLIPS["first"][:3], PROMPTS, range(3))
 
 
 def test_fused_projections_are_an_error_where_they_leave_no_place_for_other_keys():

@@ -23,6 +23,8 @@ from tempprop.store import iter_results, open_store
 pytestmark = [pytest.mark.slow, pytest.mark.s3, pytest.mark.timeout(400)]
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
+CLIPS = 40
+"""Forty seconds for one machine: the other has joined by then."""
 SLOW_CARDS = ["--set", "model=test-card?seconds=1"]
 
 
@@ -77,7 +79,7 @@ def run(command, environment, directory):
 
 def test_two_machines_share_a_batch(cluster, s3_uri, tmp_path):
     environment, address, dashboard = cluster
-    manifest = small_manifest(tmp_path, 8)
+    manifest = small_manifest(tmp_path, CLIPS)
     render = [sys.executable, "-m", "flows.cli", "render", manifest, "--out", s3_uri]
 
     stranger = environment | {"RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -87,15 +89,15 @@ def test_two_machines_share_a_batch(cluster, s3_uri, tmp_path):
 
     done = run([*render, *CARDS, *SLOW_CARDS, "--ray-address", address], environment, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "8 clips committed, 0 failed, 0 left" in done.stdout
+    assert f"{CLIPS} clips committed, 0 failed, 0 left" in done.stdout
     store = open_store(s3_uri)
     results = list(iter_results(store))
-    assert sorted(result.clip_id for result in results) == [f"clip-{n:02}" for n in range(8)]
+    assert sorted(result.clip_id for result in results) == [f"clip-{n:02}" for n in range(CLIPS)]
     assert {result.hardware["worker"] for result in results} == {"worker-1", "worker-2"}
-    assert len(read_catalog(store, ["key"])) == 8
+    assert len(read_catalog(store, ["key"])) == CLIPS
 
     # The same as a job of the cluster, by its dashboard: nothing is left to render.
     submit = [RAY, "job", "submit", "--address", dashboard, "--"]
     again = run([*submit, *render, *CARDS, "--ray-address", "auto"], environment, tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "8 clips, 8 committed before, 0 to render" in again.stdout + again.stderr
+    assert f"{CLIPS} clips, {CLIPS} committed before, 0 to render" in again.stdout + again.stderr
