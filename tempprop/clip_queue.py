@@ -23,7 +23,7 @@ from tempprop.spec import ClipSpec, LoRA, ModelIdentity
 Weights = tuple[str, tuple[LoRA, ...]]
 """A model and its LoRAs, as a clip names them."""
 
-DUCKDB_MEMORY = "256MB"
+DUCKDB_MEMORY = "512MB"
 """Above this the sort of the queue spills to disk."""
 
 ROWS_IN_MEMORY = 1024
@@ -158,7 +158,8 @@ def open_queue(plan: Plan) -> Iterator[ClipQueue]:
 def _sorted_groups(unsorted: Path, path: Path) -> Iterator[ClipGroup]:
     spill = str(path.parent)
     with duckdb.connect(
-        config={"memory_limit": DUCKDB_MEMORY, "temp_directory": spill}
+        # Several threads would each hold row groups of their own.
+        config={"memory_limit": DUCKDB_MEMORY, "temp_directory": spill, "threads": 1}
     ) as connection:
         connection.read_parquet(str(unsorted)).create_view("queue")
         connection.sql(
