@@ -72,16 +72,16 @@ class HeldModels:
         self._make_room(self._budget)
 
     def _loaded(self, load: Callable[[], LoadedModel]) -> HeldModel:
+        model = None
         try:
             model = load()
         except Exception as error:
             if not self._held or not is_out_of_memory(error):
                 raise
-        else:
-            return HeldModel(model, prompt_encoder(model), size_of(model))
-        # Outside of the handler, whose traceback holds on to what was loaded.
-        self.let_go()
-        model = load()
+        if model is None:
+            # Outside of the handler, whose traceback holds on to what was loaded.
+            self.let_go()
+            model = load()
         return HeldModel(model, prompt_encoder(model), size_of(model))
 
     def _make_room(self, size: int) -> None:

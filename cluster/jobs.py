@@ -107,7 +107,3 @@ class Backlog:
             return job
         clip = None if only_again else self._queue.take(held, busy)
         return Job(clip) if clip is not None else None
-
-    def drop_again(self) -> None:
-        """Forget the clips to try again."""
-        self._again.clear()

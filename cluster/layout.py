@@ -40,12 +40,14 @@ class WorkerFactory:
         out: Output location.
         config: Model and look.
         run_id: The run.
+        actor: Ray's class of a worker.
     """
 
     layout: WorkerLayout
     out: str
     config: RenderConfig
     run_id: str
+    actor: Any = RenderWorkerActor
 
     def now(self) -> "WorkerFactory":
         """Look again at how many workers fit on the cluster, where the configuration leaves it."""
@@ -61,7 +63,7 @@ class WorkerFactory:
         if layout.num_gpus == 0:
             # Ray leaves the GPUs visible to actors that did not ask for one.
             environment["CUDA_VISIBLE_DEVICES"] = ""
-        return RenderWorkerActor.options(
+        return self.actor.options(
             num_cpus=0,
             num_gpus=layout.num_gpus,
             max_restarts=0,

@@ -8,9 +8,8 @@ dispatcher, of Ray, of the records and of the catalog.
 import tempfile
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import ray
 import typer
@@ -49,38 +48,18 @@ class IdleWorker(RenderWorker):
     """A worker that renders nothing, and commits a record all the same."""
 
     def _produce(self, clip: PlannedClip, failed_attempts: tuple[Attempt, ...]) -> ClipResult:
-        result = ClipResult(
-            key=clip.key,
-            clip_id=clip.spec.clip_id,
-            spec=clip.spec,
-            model=clip.identity,
-            encoder=self._config.encoder,
-            dtype=self._config.dtype,
-            versions=self._versions,
-            media=MEDIA,
+        result = self._result(
+            clip,
+            failed_attempts,
+            MEDIA,
             quality={},
             seconds=StageSeconds(),
             frames_per_batch=1,
-            hardware=self._hardware,
-            failed_attempts=failed_attempts,
-            run_id=self._run_id,
-            created_at=datetime.now(UTC),
         )
         return commit(self._store, result)
 
 
 IdleWorkerActor = ray.remote(IdleWorker)
-
-
-class IdleFactory(WorkerFactory):
-    """Starts workers that render nothing."""
-
-    def start(self, name: str) -> Any:
-        """Ask Ray for one more."""
-        options = {"num_cpus": 0, "max_restarts": 0, "max_concurrency": 10}
-        return IdleWorkerActor.options(**options).remote(
-            name, self.out, self.config, self.run_id, 1
-        )
 
 
 @app.command()
@@ -102,7 +81,9 @@ def overhead(
             identify=lambda model, loras: identify(config, model, loras),
             queue_path=Path(directory) / "queue.parquet",
         )
-        factory = IdleFactory(WorkerLayout(workers, 0, 1), out, config, "overhead")
+        factory = WorkerFactory(
+            WorkerLayout(workers, 0, 1), out, config, "overhead", actor=IdleWorkerActor
+        )
         with open_queue(plan) as queue:
             seconds = _time_of_dispatch(queue, factory)
         store = open_store(out)

@@ -34,7 +34,7 @@ from tempprop.plan import PlannedClip
 from tempprop.prompt_travel import keyframes
 from tempprop.quality import QualityMeter
 from tempprop.render import FrameChunk, Frames
-from tempprop.spec import Attempt, ClipResult, ClipSpec, RenderConfig, StageSeconds
+from tempprop.spec import Attempt, ClipResult, ClipSpec, Media, RenderConfig, StageSeconds
 from tempprop.store import commit, open_store, upload_media
 from tempprop.test_card import draw_test_card, is_test_card
 
@@ -220,16 +220,10 @@ class RenderWorker:
             encode_seconds = time.perf_counter() - tally.last_frame_at
             started = time.perf_counter()
             media = upload_media(self._store, encoded, spec.clip_id, key)
-        result = ClipResult(
-            key=key,
-            clip_id=spec.clip_id,
-            spec=spec,
-            model=clip.identity,
-            init_image_sha256=clip.init_image_sha256,
-            encoder=self._config.encoder,
-            dtype=self._config.dtype,
-            versions=self._versions,
-            media=media,
+        result = self._result(
+            clip,
+            failed_attempts,
+            media,
             quality=tally.figures(),
             seconds=StageSeconds(
                 denoise=tally.denoise,
@@ -238,12 +232,37 @@ class RenderWorker:
                 upload=time.perf_counter() - started,
             ),
             frames_per_batch=tally.frames_per_batch,
+        )
+        return commit(self._store, result)
+
+    def _result(
+        self,
+        clip: PlannedClip,
+        failed_attempts: tuple[Attempt, ...],
+        media: Media,
+        *,
+        quality: Mapping[str, float],
+        seconds: StageSeconds,
+        frames_per_batch: int,
+    ) -> ClipResult:
+        return ClipResult(
+            key=clip.key,
+            clip_id=clip.spec.clip_id,
+            spec=clip.spec,
+            model=clip.identity,
+            init_image_sha256=clip.init_image_sha256,
+            encoder=self._config.encoder,
+            dtype=self._config.dtype,
+            versions=self._versions,
+            media=media,
+            quality=quality,
+            seconds=seconds,
+            frames_per_batch=frames_per_batch,
             hardware=self._hardware,
             failed_attempts=failed_attempts,
             run_id=self._run_id,
             created_at=datetime.now(UTC),
         )
-        return commit(self._store, result)
 
     def _note_progress(self, shares: Mapping[str, float]) -> None:
         """Remember how far the clips of a batch are; stop them if that is asked for."""
