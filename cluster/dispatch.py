@@ -92,6 +92,7 @@ class Dispatcher:
         self._backlog = Backlog(queue)
         self.pool = WorkerPool(factory)
         self._last_report = 0.0
+        self._stopping = False
         self._failing_since: float | None = None
         """Since when nothing could be committed, because of the storage."""
         self._failing_with = ""
@@ -152,6 +153,7 @@ class Dispatcher:
 
     def give_up(self) -> Iterator[Event]:
         """Stop the clips in work; those that are being encoded or uploaded are still committed."""
+        self._stopping = True
         for worker in self.pool.workers:
             if worker.up:
                 worker.actor.stop.remote()
@@ -206,14 +208,15 @@ class Dispatcher:
             return
         if not isinstance(answer, FailedAttempt):
             answer = _unexpected(answer, time.monotonic() - started)
-        if answer.kind == "interrupted":
+        if answer.kind == "interrupted" and self._stopping:
             return
         if answer.kind == "output":
             raise StoreError(answer.message)
         if answer.kind == "infrastructure":
             self._failing_with = head_of(answer.message)
             self._failing_since = self._failing_since or time.monotonic()
-        attempt = _attempt(worker, answer.kind, answer.error_class, answer.message, answer.seconds)
+        kind: ErrorKind = "preempted" if answer.kind == "interrupted" else answer.kind
+        attempt = _attempt(worker, kind, answer.error_class, answer.message, answer.seconds)
         yield from self._try_again(job.after(attempt, worker.place, time.monotonic()), answer)
         if answer.kind == "poisoned process":
             error = RuntimeError("its GPU stopped working")

@@ -5,9 +5,10 @@
     poisoned process   nothing works in that process any more: the worker is replaced
     worker death       the clip may be to blame: it goes alone to the next worker
     infrastructure     a machine or the storage was lost: again, and the clip is not to blame
+    preempted          its machine was about to be taken away: it goes on elsewhere, at once
     unknown            again, on another worker where there is one
 
-Every kind has a limit of its own, and a clip that reaches one of them is given up.
+Every kind but `preempted` has a limit of its own, and a clip that reaches one is given up.
 """
 
 import errno
@@ -19,8 +20,14 @@ from typing import Literal
 
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
-from tempprop.errors import InputError, Interrupted, ModelError, StoreError, StoreInputError
-from tempprop.memory import is_out_of_memory
+from tempprop.errors import (
+    InputError,
+    Interrupted,
+    ModelError,
+    StoreError,
+    StoreInputError,
+    is_out_of_memory,
+)
 from tempprop.spec import Attempt, ErrorKind, RetryConfig
 from tempprop.storage_faults import DISK_FULL
 
@@ -28,7 +35,7 @@ BACK_OFF_SECONDS = 0.5
 LONGEST_BACK_OFF_SECONDS = 60.0
 MESSAGE_CHARACTERS = 1000
 
-NOT_THE_WORKER = frozenset[ErrorKind]({"input", "infrastructure"})
+NOT_THE_WORKER = frozenset[ErrorKind]({"input", "infrastructure", "preempted"})
 """Failures that say nothing about the worker on which they happened."""
 
 ALONE = frozenset[ErrorKind]({"worker death", "poisoned process", "out of memory"})

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import psutil
 import torch
 
-from tempprop.clip_queue import Weights
-from tempprop.memory import is_out_of_memory, release_memory
+from tempprop.errors import is_out_of_memory
+from tempprop.memory import release_memory
 from tempprop.pipeline import LoadedModel
+from tempprop.planned_clip import Weights
 from tempprop.prompts import PromptEncoder, prompt_encoder
 
 logger = logging.getLogger("tempprop.worker")

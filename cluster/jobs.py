@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cluster.failures import ALONE, back_off_seconds
-from tempprop.clip_queue import ClipQueue, Weights
-from tempprop.plan import PlannedClip
+from tempprop.clip_queue import ClipQueue
+from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.spec import Attempt
 
 
@@ -38,11 +38,12 @@ class Job:
 
     def after(self, attempt: Attempt, place: str, now: float) -> "Job":
         """Add a try that did not work out."""
+        wait = 0.0 if attempt.kind == "preempted" else back_off_seconds(len(self.attempts))
         return replace(
             self,
             attempts=(*self.attempts, attempt),
             places=self.places | {place},
-            not_before=now + back_off_seconds(len(self.attempts)),
+            not_before=now + wait,
         )
 
 

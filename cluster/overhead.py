@@ -22,7 +22,8 @@ from cluster.worker import RenderWorker
 from tempprop.catalog import write_catalog
 from tempprop.clip_queue import ClipQueue, open_queue
 from tempprop.manifest_writing import write_manifest
-from tempprop.plan import PlannedClip, plan_batch
+from tempprop.plan import plan_batch
+from tempprop.planned_clip import PlannedClip
 from tempprop.preflight import identify
 from tempprop.spec import Attempt, ClipResult, Media, RenderConfig, StageSeconds, WorkerConfig
 from tempprop.store import commit, committed_keys, iter_results, open_store

@@ -1,5 +1,6 @@
 """The workers of a run: started, watched, replaced, and set aside where they are broken."""
 
+import logging
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,8 +17,7 @@ from cluster.jobs import Job
 from cluster.layout import MOST_CLIPS_PER_WORKER, WorkerFactory
 from cluster.process_tree import end_process_tree_on
 from cluster.worker import Introduction, WorkerReport
-from tempprop.clip_queue import Weights
-from tempprop.plan import PlannedClip, clip_cost
+from tempprop.planned_clip import PlannedClip, Weights, clip_cost
 from tempprop.spec import Attempt, WorkerConfig
 
 CLIPS_PER_WORKER = 2
@@ -47,6 +47,7 @@ class Worker:
         frames_per_batch: Frames that it denoises together, by its last report.
         models: Models that it has in memory, by its last report or by what it was given since.
         set_aside: Whether it gets no more clips.
+        draining: Whether its machine is about to be taken away.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Worker:
     frames_per_batch: int = 0
     models: tuple[Weights, ...] = ()
     set_aside: bool = False
+    draining: bool = False
 
     @property
     def up(self) -> bool:
@@ -174,7 +176,9 @@ class WorkerPool:
         if now - self._looked_at > LOOK_AGAIN_SECONDS:
             self._looked_at, self._factory = now, self._factory.now()
         for worker in [each for each in self.workers if each.set_aside and not each.jobs]:
-            if not (worker.who and worker.who.gpu):
+            if worker.draining and worker.has_said_all():
+                self._dismiss(worker)
+            elif not (worker.who and worker.who.gpu):
                 self.forget(worker, "it was set aside")
         active = [worker for worker in self.workers if not worker.set_aside]
         if any(worker.up for worker in active):
@@ -248,6 +252,10 @@ class WorkerPool:
         worker.clips = report.progress
         worker.frames_per_batch = report.frames_per_batch
         worker.models = report.models or worker.models
+        if report.draining and not worker.set_aside:
+            worker.set_aside = worker.draining = True
+            notice = "its machine is about to be taken away: its clips go on elsewhere"
+            yield WorkerLog(worker.name, logging.WARNING, notice)
         for level, line in report.log:
             yield WorkerLog(worker.name, level, line)
 

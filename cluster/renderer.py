@@ -11,9 +11,10 @@ from cluster.held_models import HeldModel
 from tempprop.batch_size import measured_frames_per_batch
 from tempprop.checkpoint import ClipState
 from tempprop.errors import Interrupted
+from tempprop.frames import FrameChunk
 from tempprop.pipeline import LoadedModel
-from tempprop.plan import PlannedClip
-from tempprop.render import FrameChunk, batch_key, render_clips
+from tempprop.planned_clip import PlannedClip
+from tempprop.render import batch_key, render_clips
 from tempprop.spec import ClipSpec
 
 CHUNKS_AHEAD = 16
@@ -51,8 +52,14 @@ class Renderer:
         """Of the clips that are being rendered; 0 before the first."""
         threading.Thread(target=self._work, name="renderer", daemon=True).start()
 
-    def frames(self, clip: PlannedClip) -> Generator[FrameChunk, None, None]:
+    def frames(
+        self, clip: PlannedClip, state: ClipState | None = None
+    ) -> Generator[FrameChunk, None, None]:
         """Have a clip rendered.
+
+        Args:
+            clip: What to render.
+            state: What the frames that are done leave to the others; None for a clip that begins.
 
         Yields:
             Its frames, in order, as they come.
@@ -60,7 +67,7 @@ class Renderer:
         Raises:
             Exception: Whatever the rendering of the clip raises, after the frames before it.
         """
-        order = _Order(clip)
+        order = _Order(clip, state)
         with self._changed:
             self._waiting.append(order)
             self._changed.notify()
@@ -157,10 +164,13 @@ class Renderer:
         return self._fitting[key]
 
     def _fellow(self, key: tuple[object, ...]) -> "_Order | None":
-        """Take the clip that waits for longest among those that can share a batch."""
+        """Take the clip that waits for longest among those that can share a batch.
+
+        One that goes on from a state begins a batch of its own.
+        """
         with self._changed:
             for order in self._waiting:
-                if batch_key(order.clip.spec) == key:
+                if order.state is None and batch_key(order.clip.spec) == key:
                     self._waiting.remove(order)
                     return order
         return None
@@ -173,13 +183,13 @@ class _Cancelled(Exception):  # noqa: N818 - nobody but the renderer sees it
 class _Order:
     """A clip that somebody waits for, and what has been delivered of it."""
 
-    def __init__(self, clip: PlannedClip) -> None:
+    def __init__(self, clip: PlannedClip, state: ClipState | None) -> None:
         self.clip = clip
-        self.state: ClipState | None = None
+        self.state = state
         self.cancelled = False
         self.finished = False
         """All of its frames have been delivered, or it has failed."""
-        self._frames_delivered = 0
+        self._frames_delivered = state.next_frame if state is not None else 0
         self._queue: Queue[FrameChunk | Exception | None] = Queue(CHUNKS_AHEAD)
 
     @property

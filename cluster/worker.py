@@ -14,37 +14,46 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import ray
-import torch
 
+from cluster.draining import DrainNotice
 from cluster.failures import FailedAttempt, kind_of_error
-from cluster.held_models import HeldModel, HeldModels, device_memory
-from cluster.renderer import Renderer
-from tempprop.canary import canary_fault
-from tempprop.clip_queue import Weights
 from tempprop.encode import encode_clip
-from tempprop.errors import InputError, Interrupted, ModelError
+from tempprop.errors import InputError, Interrupted
+from tempprop.frames import FrameChunk, Frames
 from tempprop.mini import unknown_words
-from tempprop.pipeline import LoadedModel, load_pipeline
-from tempprop.plan import PlannedClip
-from tempprop.prompt_travel import keyframes
+from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.quality import QualityMeter
-from tempprop.render import FrameChunk, Frames
-from tempprop.spec import Attempt, ClipResult, ClipSpec, Media, RenderConfig, StageSeconds
+from tempprop.spec import (
+    Attempt,
+    ClipResult,
+    ClipSpec,
+    Media,
+    RenderConfig,
+    StageSeconds,
+    prompt_keyframes,
+)
 from tempprop.store import commit, open_store, upload_media
 from tempprop.test_card import draw_test_card, is_test_card
+from tempprop.unfinished import (
+    UNFINISHED,
+    DoneFrames,
+    load_unfinished,
+    remove_unfinished,
+    unfinished_keys,
+)
+
+if TYPE_CHECKING:
+    from cluster.model_rendering import ModelRendering
 
 SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
 """Libraries whose versions may shape pixels or bytes."""
 
 TEMPORARY_PREFIX = "tempprop-worker-"
-
-MODELS_SHARE = 0.6
-"""Of the memory, for the weights of models; the rest is for denoising and decoding."""
 
 logger = logging.getLogger("tempprop.worker")
 
@@ -81,12 +90,14 @@ class WorkerReport:
         log: Lines that were logged since the last report, with their levels.
         frames_per_batch: Frames that it denoises together; 0 before the first clip.
         models: Models that it has in memory, the one used last first.
+        draining: Whether its machine is about to be taken away.
     """
 
     progress: dict[str, float] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
     frames_per_batch: int = 0
     models: tuple[Weights, ...] = ()
+    draining: bool = False
 
 
 class RenderWorker:
@@ -95,6 +106,9 @@ class RenderWorker:
     Several clips are in work at once: while some denoise, those before them are still being encoded
     and uploaded. The actor therefore runs with several threads, a clip in each, and one more that
     renders for all of them.
+
+    When the run is stopped, or its machine is taken away, it puts what is done of the clips in work
+    into the store, so that they go on from there.
 
     Args:
         name: What the run calls it.
@@ -107,21 +121,22 @@ class RenderWorker:
     def __init__(
         self, name: str, out: str, config: RenderConfig, run_id: str, torch_threads: int
     ) -> None:
-        torch.set_num_threads(torch_threads)
         remove_leftovers()
         self._name = name
         self._store = open_store(out)
         self._config = config
         self._run_id = run_id
         self._node = socket.gethostname()
-        self._hardware = hardware(name)
+        self._torch_threads = torch_threads
         # Looking them up takes longer than writing a record.
         self._versions = {lib: importlib.metadata.version(lib) for lib in SHAPING_LIBRARIES}
         self._stopping = threading.Event()
-        self._models = HeldModels(int(MODELS_SHARE * device_memory()))
+        self._notice = DrainNotice()
+        self._unfinished = unfinished_keys(self._store)
         self._test_card = threading.Lock()
         self._progress: dict[str, float] = {}
-        self._renderer = Renderer(self._model_of, config.frames_per_batch, self._note_progress)
+        self._models: ModelRendering | None = None
+        self._opening = threading.Lock()
         self._log = _LogBuffer()
         logging.getLogger("tempprop").addHandler(self._log)
         logging.getLogger("tempprop").setLevel(logging.INFO)
@@ -135,11 +150,11 @@ class RenderWorker:
         Raises:
             Exception: Whatever keeps the model from being loaded and is not in its files.
         """
-        if self._config.workers.canary and (fault := canary_fault()):
+        if self._config.workers.canary and (fault := self._with_models().canary_fault()):
             return self._introduction(fault=fault)
         try:
             if clip is not None and not is_test_card(clip.spec.model):
-                self._model_of(clip)
+                self._with_models().open(clip)
         except InputError as error:
             return self._introduction(problem=str(error))
         return self._introduction()
@@ -175,8 +190,9 @@ class RenderWorker:
         return WorkerReport(
             dict(self._progress),
             self._log.drain(),
-            self._renderer.frames_per_batch,
-            self._models.names,
+            self._models.frames_per_batch if self._models else 0,
+            self._models.models if self._models else (),
+            self._notice.look(),
         )
 
     def stop(self) -> None:
@@ -185,7 +201,8 @@ class RenderWorker:
 
     def let_go(self) -> None:
         """Forget all models: no more clips will come."""
-        self._models.let_go()
+        if self._models:
+            self._models.let_go()
 
     def _introduction(self, problem: str | None = None, fault: str | None = None) -> Introduction:
         context = ray.get_runtime_context()
@@ -204,19 +221,36 @@ class RenderWorker:
         self._refuse_if_stopping(spec.clip_id)
         self._warn_of_unknown_words(spec)
         tally = _Tally()
-        frames = tally.counted(self._frames(clip, len(failed_attempts) + 1))
-        with temporary_directory() as directory, closing(frames):
-            encoded = encode_clip(
-                frames,
-                directory,
-                key[:16],
-                fps=spec.fps,
-                num_frames=spec.num_frames,
-                width=spec.width,
-                height=spec.height,
-                encoder=self._config.encoder,
-                metadata={"tempprop_key": key, "clip_id": spec.clip_id},
-            )
+        may_go_on = key in self._unfinished or bool(failed_attempts)
+        with temporary_directory() as directory:
+            begun = None
+            if may_go_on:
+                begun = load_unfinished(self._store, spec, key, directory / UNFINISHED)
+            done = DoneFrames(spec, directory)
+            frames = tally.counted(done.kept(self._frames(clip, len(failed_attempts) + 1, begun)))
+            try:
+                with closing(frames):
+                    encoded = encode_clip(
+                        frames,
+                        directory,
+                        key[:16],
+                        fps=spec.fps,
+                        num_frames=spec.num_frames,
+                        width=spec.width,
+                        height=spec.height,
+                        encoder=self._config.encoder,
+                        metadata={"tempprop_key": key, "clip_id": spec.clip_id},
+                    )
+            except Interrupted as reason:
+                saved = done.save(self._store, key)
+                raise Interrupted(
+                    f"{reason}; {saved} of {spec.num_frames} frames are kept"
+                ) from None
+            except Exception:
+                # What it went on from may be to blame.
+                if begun is not None:
+                    remove_unfinished(self._store, key)
+                raise
             encode_seconds = time.perf_counter() - tally.last_frame_at
             started = time.perf_counter()
             media = upload_media(self._store, encoded, spec.clip_id, key)
@@ -233,7 +267,10 @@ class RenderWorker:
             ),
             frames_per_batch=tally.frames_per_batch,
         )
-        return commit(self._store, result)
+        committed = commit(self._store, result)
+        if may_go_on:
+            remove_unfinished(self._store, key)
+        return committed
 
     def _result(
         self,
@@ -258,21 +295,47 @@ class RenderWorker:
             quality=quality,
             seconds=seconds,
             frames_per_batch=frames_per_batch,
-            hardware=self._hardware,
+            hardware=self._hardware(),
             failed_attempts=failed_attempts,
             run_id=self._run_id,
             created_at=datetime.now(UTC),
         )
+
+    def _hardware(self) -> dict[str, str]:
+        """Say on what it renders."""
+        gpu = self._models.device if self._models else ""
+        return {
+            "worker": self._name,
+            "host": self._node,
+            "gpu": gpu_number(),
+            "device": gpu or platform.processor() or platform.machine(),
+            "torch_threads": str(self._torch_threads),
+        }
 
     def _note_progress(self, shares: Mapping[str, float]) -> None:
         """Remember how far the clips of a batch are; stop them if that is asked for."""
         self._refuse_if_stopping(*shares)
         self._progress.update(shares)
 
-    def _frames(self, clip: PlannedClip, attempt: int) -> Generator[FrameChunk, None, None]:
-        """Have a clip rendered, by the model or as a test card."""
+    def _with_models(self) -> "ModelRendering":
+        """Give what renders with models."""
+        from cluster.model_rendering import ModelRendering  # noqa: PLC0415 - it takes seconds
+
+        with self._opening:
+            if self._models is None:
+                self._models = ModelRendering(
+                    self._config, self._node, self._torch_threads, self._note_progress
+                )
+        return self._models
+
+    def _frames(
+        self, clip: PlannedClip, attempt: int, begun: FrameChunk | None
+    ) -> Generator[FrameChunk, None, None]:
+        """Have a clip rendered, by the model or as a test card; `begun` is what is done of it."""
+        if begun is not None:
+            yield begun
         if not is_test_card(clip.spec.model):
-            yield from self._renderer.frames(clip)
+            yield from self._with_models().frames(clip, begun.state if begun is not None else None)
             return
         clip_id = clip.spec.clip_id
         # As a GPU does, which renders one batch at a time while those before are encoded.
@@ -283,42 +346,14 @@ class RenderWorker:
             drawn = list(chunks)
         yield from drawn
 
-    def _model_of(self, clip: PlannedClip) -> HeldModel:
-        """Hold the model of a clip and its prompts."""
-        return self._models.get((clip.spec.model, clip.spec.loras), partial(self._load, clip))
-
-    def _load(self, clip: PlannedClip) -> LoadedModel:
-        started = time.perf_counter()
-        model = load_pipeline(
-            clip.spec.model,
-            revision=self._config.revision,
-            dtype=self._config.dtype,
-            scheduler=self._config.scheduler,
-            loras=clip.spec.loras,
-            allow_pickle=self._config.allow_pickle,
-        )
-        if model.identity != clip.identity:
-            raise ModelError(
-                f"{self._node} holds other weights of the model {clip.spec.model!r} than the "
-                f"machine that planned the run: {model.identity.digest[:16]} instead of "
-                f"{clip.identity.digest[:16]}. Put the same files on both"
-            )
-        logger.info(
-            "loaded %s (%s) on %s of %s in %.1f s",
-            model.identity.uri,
-            model.identity.pipeline_class,
-            model.device,
-            self._node,
-            time.perf_counter() - started,
-        )
-        return model
-
     def _refuse_if_stopping(self, *clip_ids: str) -> None:
         if self._stopping.is_set():
             raise Interrupted(f"{', '.join(clip_ids)}: given up because the run was stopped")
+        if self._notice.given:
+            raise Interrupted(f"{', '.join(clip_ids)}: given back, {self._node} is taken away")
 
     def _warn_of_unknown_words(self, spec: ClipSpec) -> None:
-        prompts = " ".join(keyframe.prompt for keyframe in keyframes(spec))
+        prompts = " ".join(keyframe.prompt for keyframe in prompt_keyframes(spec))
         words = unknown_words(prompts) if spec.model == "mini" else []
         if words:
             logger.warning(
@@ -328,18 +363,6 @@ class RenderWorker:
 
 RenderWorkerActor = ray.remote(RenderWorker)
 """`RenderWorker` as a Ray actor class; options are given by `cluster.pool`."""
-
-
-def hardware(worker: str) -> dict[str, str]:
-    """Say on what a worker renders, for its records."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor()
-    return {
-        "worker": worker,
-        "host": socket.gethostname(),
-        "gpu": gpu_number(),
-        "device": device or platform.machine(),
-        "torch_threads": str(torch.get_num_threads()),
-    }
 
 
 def gpu_number() -> str:

@@ -106,7 +106,7 @@ class StopSignals:
         self._signals = 0
 
     def listen(self) -> None:
-        """Handle the signals from now on, again where somebody else has taken them.
+        """Handle the signals from now on.
 
         Python allows it in the main thread only; elsewhere the event is left to `in_contact`.
         """

@@ -192,8 +192,6 @@ def render_clips_on_cluster(
         ray_session(ray_address),
         open_queue(plan) as queue,
     ):
-        # Ray takes SIGTERM for itself when it starts, and aborts the process on it.
-        signals.listen()
         factory = WorkerFactory(worker_layout(config), out, config, run_id)
         for event in dispatch(queue, factory, signals.stop):
             if signals.stop.is_set() and not tally.stopped:

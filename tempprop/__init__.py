@@ -16,8 +16,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tempprop.frames import FrameChunk
     from tempprop.pipeline import LoadedModel, load_pipeline
-    from tempprop.render import FrameChunk, render_clip, render_clips
+    from tempprop.render import render_clip, render_clips
     from tempprop.spec import ClipSpec, LoRA, SchedulerConfig
 
 __version__ = "0.1.0"
@@ -35,7 +36,7 @@ __all__ = [
 
 _HOMES = {
     "ClipSpec": "spec",
-    "FrameChunk": "render",
+    "FrameChunk": "frames",
     "LoRA": "spec",
     "LoadedModel": "pipeline",
     "SchedulerConfig": "spec",

@@ -6,7 +6,8 @@ from functools import partial
 
 import torch
 
-from tempprop.memory import is_out_of_memory, release_memory
+from tempprop.errors import is_out_of_memory
+from tempprop.memory import release_memory
 from tempprop.pipeline import LoadedModel
 from tempprop.render import render_clips
 from tempprop.spec import ClipSpec, Motion

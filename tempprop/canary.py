@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from tempprop.frames import Frames
 from tempprop.pipeline import load_pipeline
-from tempprop.render import Frames, render_clip
+from tempprop.render import render_clip
 from tempprop.spec import ClipSpec
 
 CANARY = ClipSpec(

@@ -17,11 +17,9 @@ from pathlib import Path
 import duckdb
 import pyarrow.parquet as pq
 
-from tempprop.plan import Plan, PlannedClip, clip_cost
-from tempprop.spec import ClipSpec, LoRA, ModelIdentity
-
-Weights = tuple[str, tuple[LoRA, ...]]
-"""A model and its LoRAs, as a clip names them."""
+from tempprop.plan import Plan
+from tempprop.planned_clip import PlannedClip, Weights, clip_cost
+from tempprop.spec import ClipSpec, ModelIdentity
 
 DUCKDB_MEMORY = "512MB"
 """Above this the sort of the queue spills to disk."""

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from tempprop.errors import EncodeError
+from tempprop.frames import Frames
 from tempprop.whole_files import draft_of
 
-Frames = npt.NDArray[np.uint8]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 BACKGROUND = (22, 23, 27)

@@ -22,14 +22,12 @@ import av
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from tempprop.errors import EncodeError
+from tempprop.frames import Frames
 from tempprop.spec import EncoderConfig
 from tempprop.storage_faults import DISK_FULL
-
-Frames = npt.NDArray[np.uint8]
 
 THREADS = 4
 """A fixed number, because x264's bytes depend on it: the same frames give the same file."""

@@ -164,3 +164,12 @@ class StoreError(TempPropError):
 
 class Interrupted(TempPropError):  # noqa: N818 - it is a request, not an error
     """Rendering was asked to stop before the clip was finished."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error means that memory ran out, on the GPU or beside it."""
+    # By its name: whoever asks need not have PyTorch, which takes seconds to import.
+    on_gpu = any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__)
+    # PyTorch has a class of its own for the GPU alone.
+    beside_it = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or on_gpu or beside_it

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 
 from tempprop.catalog import read_catalog
 from tempprop.manifest import validate_manifest
-from tempprop.plan import clip_cost, estimate_seconds, plan_batch
+from tempprop.plan import estimate_seconds, plan_batch
+from tempprop.planned_clip import clip_cost
 from tempprop.preflight import check_pictures, identify
 from tempprop.spec import ClipSpec, RenderConfig
 from tempprop.store import Store, committed_keys, open_readable

@@ -6,15 +6,9 @@ from typing import TypeVar
 
 import torch
 
+from tempprop.errors import is_out_of_memory
+
 Result = TypeVar("Result")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that memory ran out, on the GPU or beside it."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    # PyTorch has a class of its own for the GPU alone.
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def halved_when_out_of_memory(work: Callable[[int], Result], size: int) -> tuple[Result, int]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from tempprop.init_image import picture_digest
 from tempprop.manifest import read_clips
+from tempprop.planned_clip import clip_cost
 from tempprop.spec import ClipSpec, LoRA, ModelIdentity, RenderConfig, clip_key
 
 Identify = Callable[[str, tuple[LoRA, ...]], ModelIdentity]
@@ -64,23 +65,6 @@ class Plan:
     pending_cost: int
     pending_by_model: Mapping[str, int]
     queue_path: Path
-
-
-@dataclass(frozen=True)
-class PlannedClip:
-    """A clip that waits to be rendered.
-
-    Attributes:
-        key: Its content key.
-        spec: What to render.
-        identity: The weights that the key was made with.
-        init_image_sha256: Digest of the picture that the key was made with; None for none.
-    """
-
-    key: str
-    spec: ClipSpec
-    identity: ModelIdentity
-    init_image_sha256: str | None = None
 
 
 def plan_batch(
@@ -134,11 +118,6 @@ def plan_batch(
             cost += clip_cost(spec)
     pending = by_model.total()
     return Plan(total, total - pending, pending, frames, cost, dict(by_model), queue_path)
-
-
-def clip_cost(spec: ClipSpec) -> int:
-    """Estimate a clip's work: frames x steps x pixels, the work of one model in proportion."""
-    return spec.num_frames * spec.num_inference_steps * spec.width * spec.height
 
 
 def estimate_seconds(plan: Plan, *, seconds_per_cost: float, workers: int) -> float:

@@ -14,19 +14,12 @@ import torch
 from tempprop.errors import ModelError
 from tempprop.families import Family
 from tempprop.prompts import Embeddings, PromptEncoder
-from tempprop.spec import ClipSpec, PromptKeyframe
+from tempprop.spec import ClipSpec, PromptKeyframe, prompt_keyframes
 
 Interpolation = Literal["linear", "slerp"]
 
 SMALLEST_SINE = 1e-3
 """Below it, two vectors point in nearly the same or opposite directions, and slerp divides by 0."""
-
-
-def keyframes(spec: ClipSpec) -> tuple[PromptKeyframe, ...]:
-    """Give all keyframes of a clip in order; `prompt` is that of frame 0 if there is no other."""
-    if spec.prompts and spec.prompts[0].frame == 0:
-        return spec.prompts
-    return (PromptKeyframe(frame=0, prompt=spec.prompt), *spec.prompts)
 
 
 def frame_embeddings(
@@ -44,7 +37,7 @@ def frame_embeddings(
     Raises:
         ModelError: The prompts around the frame have lengths that the family cannot mix.
     """
-    before, after, share = between(keyframes(spec), frame)
+    before, after, share = between(prompt_keyframes(spec), frame)
     embeddings = encode(before.prompt, spec.negative_prompt, guided)
     if before.prompt == after.prompt:
         return embeddings

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-Frames = npt.NDArray[np.uint8]
+from tempprop.frames import Frames
 
 FIGURES = (
     "neighbor_difference_mean",

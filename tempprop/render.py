@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, groupby
 
@@ -23,6 +23,7 @@ from tempprop.frame_runs import (
     companions,
     prepare,
 )
+from tempprop.frames import FrameChunk, Frames
 from tempprop.memory import halved_when_out_of_memory
 from tempprop.noise import step_noise_generator
 from tempprop.pipeline import LoadedModel
@@ -30,43 +31,7 @@ from tempprop.prompts import PromptEncoder, batch_embeddings, prompt_encoder
 from tempprop.propagation import Segment, propagate
 from tempprop.spec import ClipSpec
 
-Frames = npt.NDArray[np.uint8]
-
 logger = logging.getLogger("tempprop.render")
-
-
-@dataclass(frozen=True)
-class FrameChunk:
-    """Neighbouring frames of one clip, decoded.
-
-    Attributes:
-        clip_id: The clip.
-        first_frame: Number of the first of the frames, from 0.
-        frames: Shape `(frames, height, width, 3)`, RGB, 0 to 255.
-        denoise_seconds: Share of the batch's denoising time.
-        decode_seconds: Share of the time of decoding.
-        frames_per_batch: Frames that are denoised together: fewer than asked for where memory ran
-            out.
-        frame_steps: Frames times model calls that it took.
-        frame_steps_lowered: In how many of a batch's `motion_floor` lowered the coupling; told with
-            the batch's last frames of the clip.
-        state: What the rest of the clip can go on from, see `tempprop.checkpoint`; None for frames
-            in the middle of a batch, and at the end of the clip.
-    """
-
-    clip_id: str
-    first_frame: int
-    frames: Frames
-    denoise_seconds: float
-    decode_seconds: float
-    frames_per_batch: int
-    frame_steps: int
-    frame_steps_lowered: int
-    state: ClipState | None
-
-    def from_frame(self, index: int) -> "FrameChunk":
-        """Leave out the first so many frames."""
-        return replace(self, first_frame=self.first_frame + index, frames=self.frames[index:])
 
 
 @dataclass

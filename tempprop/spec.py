@@ -34,6 +34,7 @@ ErrorKind = Literal[
     "poisoned process",
     "worker death",
     "infrastructure",
+    "preempted",
     "unknown",
 ]
 """Why an attempt at a clip failed, by what has to be done about it; see `cluster.failures`."""
@@ -464,6 +465,13 @@ class ClipFailure(Frozen):
 
 NOT_IN_KEY = {"model", "loras", "init_image", "priority", "project", "tags"}
 """Fields of a spec that leave the pixels alone, or that are in the key by their digest."""
+
+
+def prompt_keyframes(spec: ClipSpec) -> tuple[PromptKeyframe, ...]:
+    """Give all keyframes of a prompt in order; `prompt` is that of frame 0 if there is no other."""
+    if spec.prompts and spec.prompts[0].frame == 0:
+        return spec.prompts
+    return (PromptKeyframe(frame=0, prompt=spec.prompt), *spec.prompts)
 
 
 def clip_key(

@@ -28,7 +28,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from tempprop.errors import ModelError, NonFiniteLatentsError, RenderError
-from tempprop.render import FrameChunk, Frames
+from tempprop.frames import FrameChunk, Frames
 from tempprop.spec import ClipSpec, LoRA, ModelIdentity
 
 NAME = "test-card"

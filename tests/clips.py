@@ -7,7 +7,7 @@ from diffusers import StableDiffusionPipeline
 
 from tempprop.manifest_writing import write_manifest
 from tempprop.pipeline import identify_model
-from tempprop.plan import PlannedClip
+from tempprop.planned_clip import PlannedClip
 from tempprop.spec import ClipSettings, ClipSpec, RenderConfig, RetryConfig, WorkerConfig, clip_key
 
 SLOW_STEPS = 150

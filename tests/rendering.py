@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from tempprop.families import latent_layout
+from tempprop.frames import Frames
 from tempprop.init_image import load_picture
 from tempprop.noise import correlated_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
-from tempprop.render import Frames, render_clips, to_uint8
+from tempprop.render import render_clips, to_uint8
 from tempprop.spec import ClipSettings, ClipSpec, ModelIdentity
 
 ROUNDING = 1

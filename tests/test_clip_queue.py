@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tempprop.clip_queue import ClipQueue, queue_of
-from tempprop.plan import PlannedClip
+from tempprop.planned_clip import PlannedClip
 from tempprop.spec import ClipSpec, ModelIdentity
 
 IDENTITY = ModelIdentity(uri="m", pipeline_class="P", digest="d")

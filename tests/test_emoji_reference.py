@@ -8,11 +8,11 @@ from emoji_packages import UNSEEN, small_archives
 from typer.testing import CliRunner
 
 from tempprop.errors import InputError
+from tempprop.lossless import read_frames
 from tempprop.spec import ClipSettings
 from tempprop.studies.emoji.dataset import ReferenceClip, read_split
 from tempprop.studies.emoji.prepare import prepare_data
 from tempprop.studies.emoji.reference import app, prompt_lines, real_clips
-from tempprop.studies.lossless import read_frames
 from tempprop.studies.takes import cast_from_file
 
 

@@ -10,7 +10,7 @@ from cluster.dispatch import dispatch
 from cluster.events import Committed, GaveOut, GivenUp, Quarantined
 from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from tempprop.clip_queue import queue_of
-from tempprop.plan import PlannedClip
+from tempprop.planned_clip import PlannedClip
 from tempprop.preflight import identify
 from tempprop.spec import ClipSettings, ClipSpec, RenderConfig, RetryConfig, WorkerConfig, clip_key
 from tempprop.store import open_store, read_result

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tempprop.errors import InputError
-from tempprop.studies.lossless import read_frames, write_lossless
+from tempprop.lossless import read_frames, write_lossless
 
 
 @settings(max_examples=25, deadline=None)

@@ -6,7 +6,8 @@ import torch
 from rendering import ROUNDING, STRONG, clip_spec, largest_difference, loaded, render
 from tiny_pipelines import stable_diffusion
 
-from tempprop.memory import halved_when_out_of_memory, is_out_of_memory
+from tempprop.errors import is_out_of_memory
+from tempprop.memory import halved_when_out_of_memory
 from tempprop.render import render_clips
 
 

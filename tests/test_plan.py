@@ -9,13 +9,8 @@ from PIL import Image
 from tempprop.clip_queue import open_queue
 from tempprop.errors import InputError
 from tempprop.manifest_writing import write_manifest
-from tempprop.plan import (
-    Plan,
-    PlannedClip,
-    clip_cost,
-    estimate_seconds,
-    plan_batch,
-)
+from tempprop.plan import Plan, estimate_seconds, plan_batch
+from tempprop.planned_clip import PlannedClip, clip_cost
 from tempprop.spec import LoRA, ModelIdentity, PromptKeyframe, RenderConfig, clip_key
 
 CONFIG = RenderConfig()

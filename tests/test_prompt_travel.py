@@ -9,9 +9,9 @@ from tiny_pipelines import cogview_4, qwen_image, stable_diffusion_xl
 
 from tempprop.errors import ModelError
 from tempprop.families import family_of
-from tempprop.prompt_travel import between, frame_embeddings, keyframes, mix, mix_vectors
+from tempprop.prompt_travel import between, frame_embeddings, mix, mix_vectors
 from tempprop.prompts import encode_prompt, prompt_encoder
-from tempprop.spec import PromptKeyframe
+from tempprop.spec import PromptKeyframe, prompt_keyframes
 
 TRAVEL = (PromptKeyframe(frame=4, prompt="a cat"), PromptKeyframe(frame=8, prompt="a fox"))
 
@@ -42,9 +42,9 @@ def assert_same(one, other):
 
 def test_the_prompt_is_that_of_frame_zero_unless_there_is_another():
     start = PromptKeyframe(frame=0, prompt="a hen")
-    assert keyframes(clip_spec(prompt="a hen")) == (start,)
-    assert keyframes(clip_spec(prompt="a hen", prompts=TRAVEL)) == (start, *TRAVEL)
-    assert keyframes(clip_spec(prompt="a dog", prompts=(start, *TRAVEL))) == (start, *TRAVEL)
+    assert prompt_keyframes(clip_spec(prompt="a hen")) == (start,)
+    assert prompt_keyframes(clip_spec(prompt="a hen", prompts=TRAVEL)) == (start, *TRAVEL)
+    assert prompt_keyframes(clip_spec(prompt="a dog", prompts=(start, *TRAVEL))) == (start, *TRAVEL)
 
 
 @given(st.lists(st.integers(1, 50), unique=True, max_size=5), st.integers(0, 60))

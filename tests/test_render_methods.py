@@ -9,9 +9,9 @@ from test_takes import LINE, write
 from tiny_pipelines import save
 from typer.testing import CliRunner
 
+from tempprop.lossless import read_frames, write_lossless
 from tempprop.mini.captions import EXAMPLE_PROMPTS
 from tempprop.mini.reconstruct import decibels
-from tempprop.studies.lossless import read_frames, write_lossless
 from tempprop.studies.method_records import MethodRecord
 from tempprop.studies.methods import methods
 from tempprop.studies.peak_memory import forget_peak, peak_bytes

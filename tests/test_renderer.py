@@ -11,7 +11,7 @@ from tiny_pipelines import stable_diffusion
 from cluster.held_models import HeldModel
 from cluster.renderer import CHUNKS_AHEAD, Renderer
 from tempprop.errors import Interrupted, NonFiniteLatentsError
-from tempprop.plan import PlannedClip
+from tempprop.planned_clip import PlannedClip
 from tempprop.prompts import encode_prompt, prompt_encoder
 
 

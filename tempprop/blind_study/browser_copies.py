@@ -12,7 +12,7 @@ from PIL import Image
 from tempprop.encode import encode_clip
 from tempprop.errors import ClipError
 from tempprop.evaluation.clip_files import PICTURE_SUFFIXES, read_clip
-from tempprop.quality import Frames
+from tempprop.frames import Frames
 from tempprop.spec import EncoderConfig
 from tempprop.storage_faults import one_line
 

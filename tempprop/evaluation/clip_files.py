@@ -22,8 +22,8 @@ from fsspec.implementations.local import LocalFileSystem
 from PIL import Image, ImageSequence
 
 from tempprop.errors import ClipError
+from tempprop.frames import Frames
 from tempprop.objects import Store, open_filesystem
-from tempprop.quality import Frames
 from tempprop.spec import ClipResult
 from tempprop.storage_faults import diagnose, display_uri, is_missing, one_line
 from tempprop.store import RECORDS, iter_results, open_readable

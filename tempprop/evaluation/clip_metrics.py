@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tempprop.evaluation.optical_flow import Field, follower, gray, taken_at
-from tempprop.quality import FROZEN_LEVELS, Frames, measure_quality
+from tempprop.frames import Frames
+from tempprop.quality import FROZEN_LEVELS, measure_quality
 
 Series = npt.NDArray[np.float64]
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tempprop.errors import InputError
+from tempprop.frames import Frames
 from tempprop.mini.train_vae import to_signal
-from tempprop.render import Frames
 
 SIZE = 224
 """Height and width of the frames that the network was trained on."""

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tempprop.render import Frames
+from tempprop.frames import Frames
 
 SIZE = 299
 """Height and width of the pictures that the network was trained on."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tempprop.evaluation.clip_metrics import picture_figures
 from tempprop.evaluation.motion_features import CUBE_FRAMES, motion_features
 from tempprop.evaluation.prompts import asked_for
-from tempprop.quality import Frames
+from tempprop.frames import Frames
 
 FEWEST_VIDEO_FRAMES = 9
 """I3D takes no fewer."""

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tempprop.frames import Frames
 from tempprop.mini.train_vae import to_signal
-from tempprop.render import Frames
 
 CHANNELS = (64, 192, 384, 256, 256)
 """Of the five layers of AlexNet."""

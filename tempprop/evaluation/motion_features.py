@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tempprop.evaluation.optical_flow import follower, gray, taken_at
-from tempprop.quality import Frames
+from tempprop.frames import Frames
 
 GRID = 20
 """Points along each side of the grid."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tempprop.quality import Frames
+from tempprop.frames import Frames
 
 Field = npt.NDArray[np.float32]
 """Optical flow, `(height, width, 2)`: how many pixels each pixel goes rightwards and downwards."""

@@ -13,9 +13,9 @@ from tempprop.evaluation.instruments import Measure, Measured, Shown
 from tempprop.evaluation.judges import load_judge
 from tempprop.evaluation.lpips import perceptual_distances
 from tempprop.evaluation.prompts import asked_for
+from tempprop.frames import Frames
 from tempprop.mini.classifier import Classifier, load_classifier, recognize
 from tempprop.mini.world import CANVAS
-from tempprop.quality import Frames
 
 INCEPTION_FRAMES = 4
 """Evenly spaced frames of each clip that Inception sees; neighbors would say almost the same

@@ -13,11 +13,12 @@ import typer
 from diffusers import AutoencoderKL
 
 from tempprop.autoencoder import in_precision
+from tempprop.frames import Frames
 from tempprop.mini import MINI_PATH
 from tempprop.mini.held_out import HELD_OUT
 from tempprop.mini.stills import draw_stills
 from tempprop.mini.train_vae import to_signal
-from tempprop.render import Frames, to_uint8
+from tempprop.render import to_uint8
 
 FEW = 25
 """Stills that are encoded at a time."""

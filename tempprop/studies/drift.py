@@ -11,9 +11,9 @@ import numpy as np
 import typer
 
 from tempprop.evaluation.clip_metrics import color_distance, contrast, frozen, motion, sharpness
+from tempprop.frames import Frames
 from tempprop.mini.classifier import Classifier, load_classifier
 from tempprop.pipeline import load_pipeline
-from tempprop.render import Frames
 from tempprop.studies.drift_page import CURVES
 from tempprop.studies.feedback import FeedbackSettings
 from tempprop.studies.measuring import DEFAULTS, DTYPE, Dtype, Variant, measure_study

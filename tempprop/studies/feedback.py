@@ -22,11 +22,12 @@ from pydantic import Field
 
 from tempprop.errors import InputError, ModelError
 from tempprop.families import family_of, guidance_arguments, is_guided
+from tempprop.frames import Frames
 from tempprop.motion import Matrix, camera_maps, is_identity
 from tempprop.noise import frame_noise
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder, batch_embeddings
-from tempprop.render import Frames, to_uint8
+from tempprop.render import to_uint8
 from tempprop.spec import ClipSpec, Frozen
 from tempprop.studies.films import Report, rendered
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tempprop.frames import Frames
 from tempprop.mini.world import Motion, draw_video
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder
-from tempprop.render import Frames, render_clips
+from tempprop.render import render_clips
 from tempprop.spec import ClipSpec
 from tempprop.studies.subjects import Subject
 

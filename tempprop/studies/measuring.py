@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tempprop.families import precision_of
+from tempprop.frames import Frames
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder, prompt_encoder
-from tempprop.render import Frames
 from tempprop.spec import ClipSpec, RenderConfig, clip_key
 from tempprop.studies.feedback import FeedbackSettings, fed_back
 from tempprop.studies.films import Report, drawn_film, rendered

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import JsonValue
 
 from tempprop.errors import InputError
+from tempprop.frames import Frames
 from tempprop.mini.reconstruct import reconstructed
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder
-from tempprop.render import Frames
 from tempprop.spec import ClipSettings, ClipSpec, Motion
 from tempprop.studies.feedback import FeedbackSettings, fed_back
 from tempprop.studies.films import rendered

@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from tempprop.autoencoder import in_precision
 from tempprop.evaluation.clip_metrics import Series, jump, motion, sharpness
+from tempprop.frames import Frames
 from tempprop.mini.classifier import Classifier, recognize
 from tempprop.mini.train_vae import to_signal
 from tempprop.quality import measure_quality
-from tempprop.render import Frames
 from tempprop.studies.subjects import Subject
 
 METRICS_VERSION = 1

@@ -14,11 +14,11 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
+from tempprop.frames import Frames
 from tempprop.mini.captions import BACKGROUND_WORDS, LIGHT_WORDS
 from tempprop.mini.world import Scene, draw, place, stands
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
-from tempprop.render import Frames
 from tempprop.spec import ClipSpec, Motion, PromptKeyframe
 from tempprop.studies.films import rendered
 from tempprop.studies.methods import INDEPENDENT, STIFF, UNCOUPLED

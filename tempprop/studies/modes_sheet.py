@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tempprop.contact_sheet import BACKGROUND, CAPTION_COLOR, LINE_COLOR, QUIET_COLOR
-from tempprop.render import Frames
+from tempprop.frames import Frames
 
 THUMBNAIL = 72
 GAP = 4

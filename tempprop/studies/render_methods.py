@@ -28,11 +28,11 @@ from rich.progress import (
 
 from tempprop.errors import InputError
 from tempprop.families import precision_of
+from tempprop.frames import Frames
+from tempprop.lossless import SUFFIX, read_frames, write_lossless
 from tempprop.pipeline import load_pipeline
 from tempprop.prompts import prompt_encoder
-from tempprop.render import Frames
 from tempprop.spec import ClipSettings
-from tempprop.studies.lossless import SUFFIX, read_frames, write_lossless
 from tempprop.studies.measuring import DTYPE, Dtype
 from tempprop.studies.method_records import MethodRecord, continued, write_record
 from tempprop.studies.methods import Edit, Method, Shot, Studio, methods

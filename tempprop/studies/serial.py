@@ -13,9 +13,10 @@ import numpy as np
 
 from tempprop.checkpoint import ClipState
 from tempprop.errors import RenderError
+from tempprop.frames import FrameChunk, Frames
 from tempprop.pipeline import LoadedModel
 from tempprop.prompts import PromptEncoder
-from tempprop.render import FrameChunk, Frames, render_clips
+from tempprop.render import render_clips
 from tempprop.spec import ClipSpec
 
 

@@ -18,13 +18,13 @@ from PIL import Image, ImageOps
 from pydantic import Field, ValidationError
 
 from tempprop.errors import InputError
+from tempprop.frames import Frames
+from tempprop.lossless import read_frames
 from tempprop.mini.held_out import HELD_OUT
 from tempprop.mini.motions import motion_at
 from tempprop.mini.stills import captions_at, scene_at
 from tempprop.mini.world import draw_video
-from tempprop.render import Frames
 from tempprop.spec import CLIP_ID_PATTERN, ClipSettings, Frozen
-from tempprop.studies.lossless import read_frames
 from tempprop.whole_files import write_whole
 
 Film = Callable[[ClipSettings], Frames]

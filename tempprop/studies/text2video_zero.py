@@ -18,9 +18,10 @@ from pydantic import Field
 
 from tempprop.errors import InputError, ModelError
 from tempprop.families import latent_layout
+from tempprop.frames import Frames
 from tempprop.noise import frame_noise, step_noise_generator
 from tempprop.pipeline import LoadedModel
-from tempprop.render import Frames, to_uint8
+from tempprop.render import to_uint8
 from tempprop.spec import ClipSpec, Frozen
 
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}

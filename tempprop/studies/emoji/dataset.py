@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field, TypeAdapter, ValidationError
 
-from tempprop.encode import Frames
 from tempprop.errors import InputError
+from tempprop.frames import Frames
 from tempprop.spec import CLIP_ID_PATTERN, Frozen
 
 PICTURE = 128

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tempprop.encode import Frames
+from tempprop.frames import Frames
 from tempprop.studies.emoji.animations import Animation, frames_of
 from tempprop.studies.emoji.backgrounds import on_background
 from tempprop.studies.emoji.dataset import PICTURE, ReferenceClip, Still

@@ -22,10 +22,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from tempprop.encode import Frames
+from tempprop.frames import Frames
+from tempprop.lossless import SUFFIX, write_lossless
 from tempprop.studies.emoji.clear_errors import clear_errors
 from tempprop.studies.emoji.dataset import ReferenceClip, read_reference, read_split
-from tempprop.studies.lossless import SUFFIX, write_lossless
 
 app = typer.Typer()
 

@@ -17,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from tempprop.encode import Frames
+from tempprop.frames import Frames
 from tempprop.studies.emoji.animations import Animation, animations_in, frames_of
 from tempprop.studies.emoji.backgrounds import on_background
 from tempprop.studies.emoji.clear_errors import clear_errors

@@ -11,7 +11,7 @@ import av
 from tempprop.encode import frame_rate
 from tempprop.errors import ClipError, InputError
 from tempprop.evaluation.clip_files import read_clip
-from tempprop.render import Frames
+from tempprop.frames import Frames
 from tempprop.whole_files import draft_of
 
 SUFFIX = ".mkv"
