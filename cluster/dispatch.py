@@ -216,6 +216,8 @@ class Dispatcher:
             self._failing_with = head_of(answer.message)
             self._failing_since = self._failing_since or time.monotonic()
         kind: ErrorKind = "preempted" if answer.kind == "interrupted" else answer.kind
+        if kind == "preempted":
+            yield from self.pool.drain(worker)
         attempt = _attempt(worker, kind, answer.error_class, answer.message, answer.seconds)
         yield from self._try_again(job.after(attempt, worker.place, time.monotonic()), answer)
         if answer.kind == "poisoned process":

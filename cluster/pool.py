@@ -252,12 +252,17 @@ class WorkerPool:
         worker.clips = report.progress
         worker.frames_per_batch = report.frames_per_batch
         worker.models = report.models or worker.models
-        if report.draining and not worker.set_aside:
+        if report.draining:
+            yield from self.drain(worker)
+        for level, line in report.log:
+            yield WorkerLog(worker.name, level, line)
+
+    def drain(self, worker: Worker) -> Iterator[Event]:
+        """Give a worker no more clips, and end it when it has handed over those that it has."""
+        if not worker.draining:
             worker.set_aside = worker.draining = True
             notice = "its machine is about to be taken away: its clips go on elsewhere"
             yield WorkerLog(worker.name, logging.WARNING, notice)
-        for level, line in report.log:
-            yield WorkerLog(worker.name, level, line)
 
     def hung(self) -> Iterator[tuple[Worker, str]]:
         """Name the workers that do not answer, or are at work for too long, and say so."""
