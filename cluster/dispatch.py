@@ -20,7 +20,7 @@ from cluster.failures import FailedAttempt, head_of, is_spent, kind_of_death
 from cluster.jobs import Backlog, Job
 from cluster.layout import WorkerFactory
 from cluster.metrics import FarmMetrics
-from cluster.pool import Worker, WorkerPool
+from cluster.pool import Worker, WorkerPool, machine_is_gone
 from tempprop.clip_queue import ClipQueue
 from tempprop.errors import InputError, StoreError
 from tempprop.spec import Attempt, ClipFailure, ClipResult, ErrorKind
@@ -89,10 +89,12 @@ class Dispatcher:
     def __init__(self, queue: ClipQueue, factory: WorkerFactory) -> None:
         self._factory = factory
         self._retries = factory.config.retries
-        self._backlog = Backlog(queue)
+        self._backlog = Backlog(queue, factory.config.resources)
         self.pool = WorkerPool(factory)
         self._last_report = 0.0
         self._stopping = False
+        self._idle_since = time.monotonic()
+        """Since when no worker has had anything to do, although clips are left."""
         self._failing_since: float | None = None
         """Since when nothing could be committed, because of the storage."""
         self._failing_with = ""
@@ -104,6 +106,8 @@ class Dispatcher:
     def keep_workers(self) -> None:
         """Start as many workers as there is something to do for, and end the others."""
         self.pool.keep(self._backlog.peek(self.pool.busy()), len(self._backlog))
+        if any(worker.jobs or not worker.up for worker in self.pool.workers):
+            self._idle_since = time.monotonic()
 
     def hand_out(self) -> None:
         """Give clips to the workers that have room."""
@@ -149,7 +153,7 @@ class Dispatcher:
             waited = time.monotonic() - self._failing_since
             if waited > self._factory.config.workers.capacity_timeout_seconds:
                 return f"nothing could be committed for {waited:.0f} s: {self._failing_with}"
-        return self.pool.lost_all()
+        return self._nobody_suits() or self.pool.lost_all()
 
     def give_up(self) -> Iterator[Event]:
         """Stop the clips in work; those that are being encoded or uploaded are still committed."""
@@ -161,10 +165,26 @@ class Dispatcher:
         while any(worker.jobs for worker in self.pool.workers) and time.monotonic() < deadline:
             yield from self.wait()
 
+    def _nobody_suits(self) -> str | None:
+        """Say which accelerators are missing, where all workers have been idle for too long."""
+        waited = time.monotonic() - self._idle_since
+        if waited <= self._factory.config.workers.capacity_timeout_seconds:
+            return None
+        there = {worker.who.accelerator for worker in self.pool.workers if worker.who is not None}
+        missing = sorted({*self._factory.config.resources.values()} - there)
+        if not missing or not there:
+            return None
+        return (
+            f"{len(self._backlog)} clips wait for an accelerator of the type "
+            f"{' or '.join(missing)}, and for {waited:.0f} s no worker has had one. Correct "
+            "`resources` in the configuration, or add such machines"
+        )
+
     def _job_for(self, worker: Worker) -> Job | None:
         """Choose the next clip for a worker that has room, or None if there is none."""
         return self._backlog.take(
             place=worker.place,
+            accelerator=worker.who.accelerator if worker.who is not None else None,
             empty=not worker.jobs,
             held=worker.models,
             busy=self.pool.busy(),
@@ -226,6 +246,8 @@ class Dispatcher:
 
     def _bury(self, worker: Worker, kind: ErrorKind, cause: BaseException) -> Iterator[Event]:
         """Forget a worker that died, and save the clips that it held."""
+        if kind == "worker death" and machine_is_gone(worker):
+            kind = "infrastructure"
         what = head_of(str(cause)) or type(cause).__name__
         yield WorkerLog(worker.name, logging.WARNING, f"the worker is gone: {what}")
         self.pool.forget(worker, what)

@@ -1,7 +1,7 @@
 """The clips of a run, with what has happened to each of them so far."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cluster.failures import ALONE, back_off_seconds
@@ -52,10 +52,12 @@ class Backlog:
 
     Args:
         queue: Clips that were never tried.
+        resources: The type of accelerator that the clips of some models need.
     """
 
-    def __init__(self, queue: ClipQueue) -> None:
+    def __init__(self, queue: ClipQueue, resources: Mapping[str, str] | None = None) -> None:
         self._queue = queue
+        self._resources = resources or {}
         self._again: list[Job] = []
 
     def __len__(self) -> int:
@@ -66,6 +68,10 @@ class Backlog:
         """Look at a clip that a new worker is likely to render first."""
         return self._again[0].clip if self._again else self._queue.peek((), busy)
 
+    def accelerator_for(self, weights: Weights) -> str | None:
+        """Tell which type of accelerator a model needs; None for any."""
+        return self._resources.get(weights[0])
+
     def again(self, job: Job) -> None:
         """Keep a clip until it is tried again."""
         self._again.append(job)
@@ -74,6 +80,7 @@ class Backlog:
         self,
         *,
         place: str,
+        accelerator: str | None = None,
         empty: bool,
         held: Sequence[Weights],
         busy: Counter[Weights],
@@ -85,6 +92,7 @@ class Backlog:
 
         Args:
             place: Where the worker is.
+            accelerator: The type of its accelerator; None where it has none, or a nameless one.
             empty: Whether it holds no clip.
             held: Models that it has in memory, the one used last first.
             busy: How many workers are at work with each model.
@@ -97,14 +105,19 @@ class Backlog:
             The clip; None where there is none for this worker now.
         """
 
+        def suits(weights: Weights) -> int:
+            needed = self.accelerator_for(weights)
+            return 1 if needed is None else 2 if needed == accelerator else 0
+
         def may_have(job: Job) -> bool:
             elsewhere = place in job.places and bool(others - job.places)
-            return job.not_before <= now and not elsewhere and (empty or not job.alone)
+            ready = job.not_before <= now and bool(suits(job.weights))
+            return ready and not elsewhere and (empty or not job.alone)
 
         ready = [job for job in self._again if may_have(job)]
         if ready:
             job = min(ready, key=lambda job: (-job.clip.spec.priority, job.weights not in held))
             self._again.remove(job)
             return job
-        clip = None if only_again else self._queue.take(held, busy)
+        clip = None if only_again else self._queue.take(held, busy, suits)
         return Job(clip) if clip is not None else None

@@ -7,6 +7,7 @@ from typing import Any
 import ray
 
 from cluster.worker import RenderWorkerActor
+from tempprop.planned_clip import PlannedClip
 from tempprop.spec import RenderConfig
 
 MOST_CLIPS_PER_WORKER = 8
@@ -56,8 +57,17 @@ class WorkerFactory:
         layout = replace(self.layout, num_workers=worker_layout(self.config).num_workers)
         return replace(self, layout=layout)
 
-    def start(self, name: str) -> Any:
-        """Ask Ray for one more worker; the handle is given at once, the process comes later."""
+    def start(self, name: str, upcoming: PlannedClip | None = None) -> Any:
+        """Ask Ray for one more worker; the handle is given at once, the process comes later.
+
+        Args:
+            name: What the run calls it.
+            upcoming: The clip that it is likely to render first: where the configuration says how
+                many workers there are, the worker comes up where that clip can be rendered. Where
+                it does not, every GPU has a worker anyway.
+        """
+        needed = self.config.resources.get(upcoming.spec.model) if upcoming is not None else None
+        counted = self.config.workers.num_workers is not None
         layout = self.layout
         environment = {"OMP_NUM_THREADS": str(layout.torch_threads)}
         if layout.num_gpus == 0:
@@ -66,6 +76,7 @@ class WorkerFactory:
         return self.actor.options(
             num_cpus=0,
             num_gpus=layout.num_gpus,
+            accelerator_type=needed if counted and layout.num_gpus else None,
             max_restarts=0,
             max_task_retries=0,
             max_concurrency=THREADS_PER_WORKER,

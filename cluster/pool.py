@@ -112,6 +112,12 @@ def place_of(worker: str, node: str, gpu: str) -> str:
     return f"GPU {gpu} of {node}" if gpu else worker
 
 
+def machine_is_gone(worker: Worker) -> bool:
+    """Tell whether a worker has died with its whole machine, as far as Ray knows by now."""
+    alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
+    return worker.who is not None and worker.who.node_id not in alive
+
+
 class Pace:
     """How fast the clips of each model come to an end.
 
@@ -191,7 +197,7 @@ class WorkerPool:
         for _ in range(wanted if now >= self._start_again_at else 0):
             self._started += 1
             name = f"worker-{self._started}"
-            actor = self._factory.start(name)
+            actor = self._factory.start(name, upcoming)
             self.workers.append(Worker(name, actor, actor.load.remote(upcoming)))
 
     def lost_all(self) -> str | None:

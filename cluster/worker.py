@@ -66,6 +66,7 @@ class Introduction:
         node: Host name.
         node_id: Ray's name of the machine.
         gpu: Number of its GPU on that machine; empty where it has none.
+        accelerator: Type of its GPU, as Ray names it; None where it has none, or a nameless one.
         pid: Number of its process.
         started_at: When the process started, as `psutil` tells it.
         problem: Why the model of the first clip cannot be used at all; None where it can.
@@ -77,6 +78,7 @@ class Introduction:
     gpu: str
     pid: int
     started_at: float
+    accelerator: str | None = None
     problem: str | None = None
     fault: str | None = None
 
@@ -212,6 +214,7 @@ class RenderWorker:
             gpu=gpu_number(),
             pid=os.getpid(),
             started_at=psutil.Process().create_time(),
+            accelerator=accelerator_type(context.get_node_id()) if gpu_number() else None,
             problem=problem,
             fault=fault,
         )
@@ -368,6 +371,14 @@ RenderWorkerActor = ray.remote(RenderWorker)
 def gpu_number() -> str:
     """Tell which GPU of its machine this process was given by Ray; empty for none."""
     return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def accelerator_type(node_id: str) -> str | None:
+    """Tell which type of accelerator a machine of the cluster has, as Ray names it."""
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == node_id]  # type: ignore[no-untyped-call]
+    prefix = "accelerator_type:"
+    types = [name.removeprefix(prefix) for name in node["Resources"] if name.startswith(prefix)]
+    return types[0] if types else None
 
 
 @contextmanager

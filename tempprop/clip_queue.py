@@ -83,17 +83,24 @@ class ClipQueue:
         group = self._choose(held, busy)
         return group.peek() if group is not None else None
 
-    def take(self, held: Sequence[Weights], busy: Counter[Weights]) -> PlannedClip | None:
+    def take(
+        self,
+        held: Sequence[Weights],
+        busy: Counter[Weights],
+        suits: Callable[[Weights], int] = lambda weights: 1,
+    ) -> PlannedClip | None:
         """Take the next clip for a worker.
 
         Args:
             held: Models that the worker has in memory, the one used last first.
             busy: How many workers are at work with each model.
+            suits: How well the worker suits a model: 0 for not at all, and where it suits several,
+                those that it suits best come first.
 
         Returns:
-            The clip; None where the queue is empty.
+            The clip; None where there is none for this worker.
         """
-        group = self._choose(held, busy)
+        group = self._choose(held, busy, suits)
         if group is None:
             return None
         clip = group.take()
@@ -101,9 +108,15 @@ class ClipQueue:
             self._groups.remove(group)
         return clip
 
-    def _choose(self, held: Sequence[Weights], busy: Counter[Weights]) -> ClipGroup | None:
-        highest = max((group.priority for group in self._groups), default=None)
-        candidates = [group for group in self._groups if group.priority == highest]
+    def _choose(
+        self,
+        held: Sequence[Weights],
+        busy: Counter[Weights],
+        suits: Callable[[Weights], int] = lambda weights: 1,
+    ) -> ClipGroup | None:
+        allowed = [group for group in self._groups if suits(group.weights)]
+        best = max(((group.priority, suits(group.weights)) for group in allowed), default=None)
+        candidates = [group for group in allowed if (group.priority, suits(group.weights)) == best]
         for weights in held:
             for group in candidates:
                 if group.weights == weights:

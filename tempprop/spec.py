@@ -283,6 +283,10 @@ FramesPerBatch = Annotated[Literal["auto"] | int, PlainValidator(_auto_or_count)
 """Frames that are denoised together, or `auto` for as many as are fastest and fit."""
 
 
+AcceleratorType = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+"""As Ray names it, see `ray.util.accelerators`."""
+
+
 class RenderConfig(Frozen):
     """A model and a look: what `configs/*.yaml` hold.
 
@@ -299,6 +303,8 @@ class RenderConfig(Frozen):
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
         workers: Worker processes.
+        resources: The type of accelerator that the clips of a model need, by the name of the model:
+            a type as Ray names it, such as `A100` or `H100`. Other models render on any.
         retries: Limits of trying again.
     """
 
@@ -312,6 +318,7 @@ class RenderConfig(Frozen):
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
     workers: WorkerConfig = WorkerConfig()
+    resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
 
 

@@ -1,0 +1,95 @@
+"""Models that need an accelerator of a certain type, on a cluster with several types."""
+
+import threading
+from collections import defaultdict
+
+import pytest
+import ray
+from pydantic import ValidationError
+from ray.cluster_utils import Cluster
+from test_farm import committed, config_of, of, planned
+
+from cluster.dispatch import dispatch
+from cluster.events import Committed, GaveOut
+from cluster.layout import WorkerFactory, worker_layout
+from tempprop.clip_queue import queue_of
+from tempprop.config import load_config
+from tempprop.spec import RenderConfig
+
+SMALL, LARGE = "test-card?seconds=0.4", "test-card?seconds=0.2"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One machine with an H100, and one with two L4."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 2,
+            "num_gpus": 0,
+            "include_dashboard": False,
+            "object_store_memory": 100_000_000,
+        },
+    )
+    for accelerator, gpus in (("H100", 1), ("L4", 2)):
+        cluster.add_node(
+            num_cpus=2,
+            num_gpus=gpus,
+            object_store_memory=100_000_000,
+            resources={f"accelerator_type:{accelerator}": 1},
+        )
+    ray.init(address=cluster.address, log_to_driver=False)
+    cluster.wait_for_nodes()
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def run(out, resources, clips=6, **workers):
+    config = config_of(**workers).model_copy(update={"resources": resources})
+    batch = [
+        planned(config.model_copy(update={"model": model}), f"{name}-{n}")
+        for name, model in (("small", SMALL), ("large", LARGE))
+        for n in range(clips)
+    ]
+    factory = WorkerFactory(worker_layout(config), str(out), config, "run-1")
+    return list(dispatch(queue_of(batch), factory, threading.Event()))
+
+
+def workers_by_model(events):
+    names = defaultdict(set)
+    for event in of(events, Committed):
+        names[event.result.clip_id.partition("-")[0]].add(event.result.hardware["worker"])
+    return names
+
+
+@pytest.mark.slow
+def test_clips_go_where_they_can_be_rendered(cluster, tmp_path):
+    events = run(tmp_path, {LARGE: "H100"})
+    assert len(committed(events)) == 12
+    names = workers_by_model(events)
+    (h100,) = names["large"]
+    assert names["small"] - {h100}, "the others render meanwhile"
+
+
+@pytest.mark.slow
+def test_one_worker_comes_up_where_its_clips_can_be_rendered(cluster, tmp_path):
+    events = run(tmp_path, {LARGE: "L4", SMALL: "L4"}, clips=2, num_workers=1)
+    assert len(committed(events)) == 4
+
+
+@pytest.mark.slow
+def test_a_run_whose_accelerator_is_not_there_renders_the_rest_and_ends_in_order(cluster, tmp_path):
+    events = run(tmp_path, {LARGE: "B200"}, clips=2, capacity_timeout_seconds=15.0)
+    assert committed(events) == ["small-0", "small-1"]
+    (gave_out,) = of(events, GaveOut)
+    assert "2 clips wait for an accelerator of the type B200" in gave_out.reason
+    assert "`resources`" in gave_out.reason
+
+
+def test_a_configuration_says_which_model_needs_which_accelerator(tmp_path):
+    file = tmp_path / "night.yaml"
+    file.write_text("model: mini\nresources:\n  black-forest-labs/FLUX.1-dev: H100\n")
+    assert load_config(str(file)).resources == {"black-forest-labs/FLUX.1-dev": "H100"}
+    with pytest.raises(ValidationError, match="pattern"):
+        RenderConfig(resources={"mini": "two H100"})
