@@ -52,6 +52,17 @@ def test_kuberay_runs_the_ray_that_the_constraints_name():
         assert spec["rayVersion"] == version
 
 
+def test_pods_with_gpus_hand_their_clips_over_before_they_end():
+    for spec in cluster_specs().values():
+        for group in spec["workerGroupSpecs"]:
+            pod = group["template"]["spec"]
+            (container,) = pod["containers"]
+            *_, script = container["lifecycle"]["preStop"]["exec"]["command"]
+            drain, sleep = script.split("; ")
+            assert drain.startswith('ray drain-node --address "$RAY_ADDRESS"')
+            assert int(sleep.removeprefix("sleep ")) < pod["terminationGracePeriodSeconds"]
+
+
 def test_every_pod_is_probed_and_has_its_credentials_from_a_secret():
     for spec in cluster_specs().values():
         assert spec["authOptions"] == {"mode": "token"}
