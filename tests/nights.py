@@ -81,16 +81,25 @@ def restore(cluster: Cluster) -> None:
 class Night:
     """A batch of test cards on the cluster.
 
+    Args:
+        out: Output directory.
+        seconds: What a clip takes.
+        deaths: Workers that a clip may outlive.
+        workers: Settings of `WorkerConfig`.
+
     Attributes:
         events: What the dispatcher has told.
         struck_at: When faults struck, by `time.monotonic`.
     """
 
-    def __init__(self, out: Path | str, seconds: float = 0.3, **workers: object) -> None:
+    def __init__(
+        self, out: Path | str, seconds: float = 0.3, deaths: int = 2, **workers: object
+    ) -> None:
         config = config_of(seconds=seconds, **workers)
+        retries = config.retries.model_copy(update={"max_worker_deaths": deaths + 1})
         # Large enough that encoding takes a while.
         clip = config.clip.model_copy(update={"num_frames": 96, "width": 128, "height": 128})
-        self.config = config.model_copy(update={"clip": clip})
+        self.config = config.model_copy(update={"clip": clip, "retries": retries})
         self.out = Path(out)
         self.clips = [planned(self.config, f"clip-{n:02}") for n in range(CLIPS)]
         self.events: list[object] = []
