@@ -18,7 +18,7 @@ OBJECT_STORE_BYTES = 100_000_000
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None, *, num_gpus: int | None = None) -> Iterator[None]:
     """Connect to Ray for the time of a `with` block.
 
     Whoever handled SIGTERM before goes on to handle it. Schedulers send it to all processes of a
@@ -28,6 +28,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     Args:
         address: Address of a running cluster, for example `auto` or `ray://head:10001`; None
             starts a private Ray on this machine, and stops it afterwards.
+        num_gpus: GPUs that a private Ray is told to have, whether there are any or not; None for
+            those that it finds.
 
     Raises:
         InputError: There is no cluster at the address, or it refuses this client.
@@ -41,6 +43,7 @@ def ray_session(address: str | None) -> Iterator[None]:
             "address": "local",
             "include_dashboard": False,
             "object_store_memory": OBJECT_STORE_BYTES,
+            "num_gpus": num_gpus,
         }
     else:
         options |= {"address": address}
