@@ -29,7 +29,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -132,11 +132,16 @@ class HeldQueue(ClipQueue):
         """Look at the clip that `take` would give, if the queue were open."""
         return self._queue.peek(held, busy)
 
-    def take(self, held: Sequence[Weights], busy: Counter[Weights]) -> PlannedClip | None:
+    def take(
+        self,
+        held: Sequence[Weights],
+        busy: Counter[Weights],
+        suits: Callable[[Weights], int] = lambda weights: 1,
+    ) -> PlannedClip | None:
         """Take the next clip for a worker; None while the queue is held, or where it is empty."""
         if self.opened_at is None:
             return None
-        clip = self._queue.take(held, busy)
+        clip = self._queue.take(held, busy, suits)
         if self.dry_at is None and not self._queue:
             self.dry_at = time.monotonic()
         return clip

@@ -9,10 +9,9 @@ taken for sRGB, whatever color profile it carries.
 import hashlib
 import io
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tempprop.errors import PictureError, RenderError, StoreError
@@ -25,6 +24,9 @@ from tempprop.storage_faults import (
     is_unreachable_server,
     one_line,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF")
 
@@ -60,7 +62,7 @@ def picture_digest(uri: str) -> str:
     return _digest_of_version(uri, (str(info.get("size")), *version))
 
 
-def load_picture(uri: str, width: int, height: int, *, sha256: str | None = None) -> torch.Tensor:
+def load_picture(uri: str, width: int, height: int, *, sha256: str | None = None) -> "torch.Tensor":
     """Read a picture and bring it to the size of a clip.
 
     Args:
@@ -87,6 +89,8 @@ def load_picture(uri: str, width: int, height: int, *, sha256: str | None = None
             "Put the same file on every machine, and leave it alone during a run",
         )
     fitted = ImageOps.fit(_decode(uri, content), (width, height), Image.Resampling.LANCZOS)
+    import torch  # noqa: PLC0415 - it takes seconds, and digests do without
+
     samples = torch.from_numpy(np.array(fitted, dtype=np.float32))
     return samples.permute(2, 0, 1) / 255
 

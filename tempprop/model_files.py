@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import diffusers
 from filelock import FileLock
 
 from tempprop.errors import ModelError
@@ -68,7 +67,9 @@ def local_checkpoint(
             "a directory in diffusers' layout, a .safetensors file, a URI or a hub id (owner/name)"
         )
     try:
-        snapshot = diffusers.DiffusionPipeline.download(
+        from diffusers import DiffusionPipeline  # noqa: PLC0415 - it takes seconds
+
+        snapshot = DiffusionPipeline.download(
             model, revision=revision, use_safetensors=None if allow_pickle else True
         )
     except Exception as error:  # of diffusers, of the hub's client, of the network

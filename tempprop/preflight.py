@@ -8,7 +8,6 @@ from functools import lru_cache
 from tempprop.errors import PictureError
 from tempprop.init_image import picture_digest
 from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
-from tempprop.pipeline import identify_model
 from tempprop.plan import RECENT_PICTURES
 from tempprop.spec import LoRA, ModelIdentity, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
@@ -104,6 +103,8 @@ def identify(config: RenderConfig, model: str, loras: tuple[LoRA, ...]) -> Model
     """Find the weights behind a name in a manifest, under the rules of a configuration."""
     if is_test_card(model):
         return identify_test_card(model, loras)
+    from tempprop.pipeline import identify_model  # noqa: PLC0415 - it takes seconds
+
     return identify_model(
         model,
         revision=config.revision,
