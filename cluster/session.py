@@ -62,7 +62,8 @@ def ray_session(address: str | None, *, num_gpus: int | None = None) -> Iterator
     try:
         yield
     finally:
-        _kill_helpers(started)
+        if address is None:
+            _kill_helpers(started)
         ray.shutdown()
 
 

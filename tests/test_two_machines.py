@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +99,12 @@ def test_two_machines_share_a_batch(cluster, s3_uri, tmp_path):
 
     # The same as a job of the cluster, by its dashboard: nothing is left to render.
     submit = [RAY, "job", "submit", "--address", dashboard, "--"]
-    again = run([*submit, *render, *CARDS, "--ray-address", "auto"], environment, tmp_path)
+    deadline = time.monotonic() + 120
+    while True:
+        again = run([*submit, *render, *CARDS, "--ray-address", "auto"], environment, tmp_path)
+        # Ray's agents may come up long after everything else.
+        if "No available agent" not in again.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(2)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"{CLIPS} clips, {CLIPS} committed before, 0 to render" in again.stdout + again.stderr
