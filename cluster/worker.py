@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ import ray
 from cluster.draining import DrainNotice
 from cluster.failures import FailedAttempt, kind_of_error
 from tempprop.encode import encode_clip
-from tempprop.errors import InputError, Interrupted
+from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
@@ -252,7 +252,7 @@ class RenderWorker:
             except Exception:
                 # What it went on from may be to blame.
                 if begun is not None:
-                    remove_unfinished(self._store, key)
+                    self._remove_unfinished(key)
                 raise
             encode_seconds = time.perf_counter() - tally.last_frame_at
             started = time.perf_counter()
@@ -272,8 +272,13 @@ class RenderWorker:
         )
         committed = commit(self._store, result)
         if may_go_on:
-            remove_unfinished(self._store, key)
+            self._remove_unfinished(key)
         return committed
+
+    def _remove_unfinished(self, key: str) -> None:
+        # What cannot be removed lies there and harms nobody: the clip is judged without it.
+        with suppress(TempPropError):
+            remove_unfinished(self._store, key)
 
     def _result(
         self,

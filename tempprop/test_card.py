@@ -103,11 +103,14 @@ def draw_test_card(
         RenderError: The clip was told to fail.
     """
     started = time.perf_counter()
+    seconds = seconds_of(spec.model)
     for step in range(STEPS):
         on_step(step / STEPS)
         if step == STEPS // 2:
             _fail_if_told(spec, attempt)
-        time.sleep(seconds_of(spec.model) / STEPS)
+        # Until a point in time: what many short sleeps are late by would add up on busy cores.
+        due = started + seconds * (step + 1) / STEPS
+        time.sleep(max(0.0, due - time.perf_counter()))
     order = np.random.default_rng(spec.seed).permutation(len(BARS))
     columns = np.arange(spec.width)[None] + np.arange(spec.num_frames)[:, None]
     bars = BARS[order][columns * len(BARS) // spec.width % len(BARS)]
