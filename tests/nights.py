@@ -14,9 +14,9 @@ from pathlib import Path
 import av
 import psutil
 import pytest
-import ray
 from processes import workers_of
 from ray.cluster_utils import Cluster
+from ray_clusters import add_machine, ray_cluster
 from test_farm import config_of, planned
 
 from cluster.dispatch import dispatch
@@ -42,26 +42,8 @@ def three_machines() -> Iterator[Cluster]:
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setenv("TMPDIR", scratch)
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 2,
-                "num_gpus": 0,
-                "include_dashboard": False,
-                "object_store_memory": 100_000_000,
-            },
-        )
-        for _ in range(MACHINES):
-            add_machine(cluster)
-        ray.init(address=cluster.address, log_to_driver=False)
-        cluster.wait_for_nodes()
-        yield cluster
-        ray.shutdown()
-        cluster.shutdown()
-
-
-def add_machine(cluster: Cluster) -> None:
-    cluster.add_node(num_cpus=2, num_gpus=GPUS, object_store_memory=100_000_000)
+        with ray_cluster(*[{"num_gpus": GPUS}] * MACHINES) as cluster:
+            yield cluster
 
 
 def remove_machine(cluster: Cluster, index: int = 0) -> None:
@@ -72,7 +54,7 @@ def remove_machine(cluster: Cluster, index: int = 0) -> None:
 def restore(cluster: Cluster) -> None:
     """Put back the machines that a test has taken away, and take away those that it added."""
     while len(cluster.worker_nodes) < MACHINES:
-        add_machine(cluster)
+        add_machine(cluster, GPUS)
     while len(cluster.worker_nodes) > MACHINES:
         remove_machine(cluster)
     cluster.wait_for_nodes()

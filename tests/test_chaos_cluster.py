@@ -18,7 +18,6 @@ from nights import (
     GPUS,
     MACHINES,
     Night,
-    add_machine,
     hunting,
     once,
     remove_machine,
@@ -26,6 +25,7 @@ from nights import (
     three_machines,
     workers,
 )
+from ray_clusters import add_machine
 
 from cluster.events import Committed, Progress, Retried
 from cluster.worker import TEMPORARY_PREFIX
@@ -126,7 +126,7 @@ def test_a_machine_is_lost_with_its_clips(cluster, tmp_path):
 
 def test_a_machine_joins_and_gets_work(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.LOOK_AGAIN_SECONDS", 1.0)
-    night = Night(tmp_path, seconds=6.0).run(once(lambda night: add_machine(cluster)))
+    night = Night(tmp_path, seconds=6.0).run(once(lambda night: add_machine(cluster, GPUS)))
     night.check("a machine joins")
     assert max(event.workers for event in night.of(Progress)) > MACHINES * GPUS
 
@@ -174,7 +174,7 @@ def test_any_schedule_of_faults(cluster, faults, chance: random.Random):
     def strike(fault):
         alive = workers()
         if fault == "join":
-            add_machine(cluster)
+            add_machine(cluster, GPUS)
         elif fault == "lose" and len(cluster.worker_nodes) > 1:
             remove_machine(cluster, chance.randrange(MACHINES))
         elif alive and fault in ("kill", "stop"):

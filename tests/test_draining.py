@@ -7,10 +7,9 @@ import sys
 import threading
 
 import pytest
-import ray
 from clips import SLOW_STEPS, planned, tiny_config
 from processes import wait_until, workers_of
-from ray.cluster_utils import Cluster
+from ray_clusters import add_machine, ray_cluster
 
 from cluster.dispatch import dispatch
 from cluster.events import Committed, Progress, Retried
@@ -27,24 +26,8 @@ FRAMES = 32
 @pytest.fixture(scope="module")
 def cluster():
     """A head without GPUs, and a machine with one."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 2,
-            "num_gpus": 0,
-            "include_dashboard": False,
-            "object_store_memory": 100_000_000,
-        },
-    )
-    add_machine(cluster)
-    ray.init(address=cluster.address, log_to_driver=False)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-
-
-def add_machine(cluster):
-    return cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=100_000_000)
+    with ray_cluster({"num_gpus": 1}) as cluster:
+        yield cluster
 
 
 def half_done(event):

@@ -4,9 +4,8 @@ import threading
 from collections import defaultdict
 
 import pytest
-import ray
 from pydantic import ValidationError
-from ray.cluster_utils import Cluster
+from ray_clusters import ray_cluster
 from test_farm import committed, config_of, of, planned
 
 from cluster.dispatch import dispatch
@@ -22,27 +21,12 @@ SMALL, LARGE = "test-card?seconds=0.4", "test-card?seconds=0.2"
 @pytest.fixture(scope="module")
 def cluster():
     """One machine with an H100, and one with two L4."""
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 2,
-            "num_gpus": 0,
-            "include_dashboard": False,
-            "object_store_memory": 100_000_000,
-        },
-    )
-    for accelerator, gpus in (("H100", 1), ("L4", 2)):
-        cluster.add_node(
-            num_cpus=2,
-            num_gpus=gpus,
-            object_store_memory=100_000_000,
-            resources={f"accelerator_type:{accelerator}": 1},
-        )
-    ray.init(address=cluster.address, log_to_driver=False)
-    cluster.wait_for_nodes()
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+    machines = [
+        {"num_gpus": gpus, "resources": {f"accelerator_type:{accelerator}": 1}}
+        for accelerator, gpus in (("H100", 1), ("L4", 2))
+    ]
+    with ray_cluster(*machines) as cluster:
+        yield cluster
 
 
 def run(out, resources, clips=6, **workers):
