@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
-# More than cores: many tests wait for processes that they have started.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 2
 # pip's own setting, where the machine has one: uv does not read pip's configuration.
 WHEELS := $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 

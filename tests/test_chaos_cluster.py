@@ -155,7 +155,7 @@ def test_clips_that_fail_in_every_way(cluster, tmp_path):
 
 
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

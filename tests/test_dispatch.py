@@ -2,16 +2,14 @@ import errno
 import json
 import os
 import threading
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from clips import SLOW_STEPS, broken_checkpoint, planned, tiny_config
-from processes import kill, workers_of
 
 from cluster.dispatch import dispatch
-from cluster.events import Committed, GivenUp, Progress, Retried
+from cluster.events import Committed, GivenUp, Progress
 from cluster.failures import kind_of_error
 from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from cluster.session import ray_session
@@ -78,49 +76,6 @@ def test_short_clips_share_batches(tiny_checkpoint, tmp_path):
     assert len(_of(events, Committed)) == 8
     assert max(len(event.clips) for event in _of(events, Progress)) > 2
     assert {event.result.frames_per_batch for event in _of(events, Committed)} == {16}
-
-
-def test_a_killed_worker_is_replaced_and_its_clip_rendered_elsewhere(tiny_checkpoint, tmp_path):
-    config = tiny_config(tiny_checkpoint, steps=SLOW_STEPS)
-    clips = [planned(config, f"clip-{n}") for n in range(3)]
-    killed = []
-
-    def react(event):
-        if not killed and _half_done(event, "clip-0"):
-            (victim,) = workers_of(os.getpid())
-            killed.append(victim.pid)
-            kill(victim)
-
-    events = _dispatch(clips, tmp_path, config, react=react)
-    assert killed
-    assert Counter(event.result.clip_id for event in _of(events, Committed)) == {
-        "clip-0": 1,
-        "clip-1": 1,
-        "clip-2": 1,
-    }
-    assert "clip-0" in {event.clip_id for event in _of(events, Retried)}
-    assert (
-        read_result(open_store(str(tmp_path)), clips[0].key).failed_attempts[0].kind
-        == "worker death"
-    )
-
-
-def test_a_clip_that_kills_its_workers_is_given_up_and_its_neighbors_live(
-    tiny_checkpoint, tmp_path
-):
-    config = tiny_config(tiny_checkpoint, steps=SLOW_STEPS)
-    clips = [planned(config, clip_id) for clip_id in ("killer", "neighbor", "last")]
-
-    def react(event):
-        if isinstance(event, Progress) and event.clips.get("killer", 0) > 0:
-            for victim in workers_of(os.getpid()):
-                kill(victim)
-
-    events = _dispatch(clips, tmp_path, config, react=react)
-    (given_up,) = _of(events, GivenUp)
-    assert given_up.failure.clip_id == "killer"
-    assert len(given_up.failure.attempts) == config.retries.max_worker_deaths
-    assert {event.result.clip_id for event in _of(events, Committed)} == {"neighbor", "last"}
 
 
 def test_a_clip_that_fails_for_good_says_why(tiny_checkpoint, tmp_path):

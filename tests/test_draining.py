@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from clips import SLOW_STEPS, planned, tiny_config
+from clips import planned, tiny_config
 from processes import wait_until, workers_of
 from ray_clusters import add_machine, ray_cluster
 
@@ -39,7 +39,7 @@ def rendered(tiny_checkpoint, tmp_path):
     """Renders one long clip, and does something when half of it is done."""
 
     def render(action):
-        config = tiny_config(tiny_checkpoint, steps=SLOW_STEPS, frames_per_batch=4)
+        config = tiny_config(tiny_checkpoint, steps=60, frames_per_batch=4)
         clip = planned(config, "long", num_frames=FRAMES)
         factory = WorkerFactory(WorkerLayout(1, 1, 1), str(tmp_path), config, "run-1")
         events, done = [], False
