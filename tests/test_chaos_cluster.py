@@ -141,7 +141,7 @@ def test_a_worker_is_stopped_and_does_not_answer(cluster, tmp_path):
 
 
 def test_clips_that_fail_in_every_way(cluster, tmp_path):
-    night = Night(tmp_path, deaths=1, clip_timeout_seconds=5.0, first_clip_timeout_seconds=10.0)
+    night = Night(tmp_path, deaths=1, clip_timeout_seconds=10.0, first_clip_timeout_seconds=20.0)
     dead = {
         "error": "unknown",
         "memory": "out of memory",
