@@ -16,7 +16,7 @@ from nights import add_to_table, check_output
 from test_farm import config_of, planned
 
 from cluster.dispatch import dispatch
-from cluster.events import Committed, GaveOut, GivenUp
+from cluster.events import Committed, GivenUp
 from cluster.layout import WorkerFactory, WorkerLayout
 from tempprop.catalog import read_catalog, write_catalog
 from tempprop.clip_queue import queue_of
@@ -54,13 +54,13 @@ def out(storage):
     storage.struck.clear()
 
 
-def render(out, done=(), react=lambda committed: None, num_frames=2, size=32, **workers):
-    """Render the clips that are not done; `react` is told how many are committed."""
-    config = config_of(seconds=0.2, **workers)
+def render(out, react=lambda committed: None, num_frames=2, size=32):
+    """Render the clips; `react` is told how many are committed."""
+    config = config_of(seconds=0.2)
     look = {"num_frames": num_frames, "width": size, "height": size}
     config = config.model_copy(update={"clip": config.clip.model_copy(update=look)})
     clips = [planned(config, f"clip-{n:02}") for n in range(CLIPS)]
-    queue = queue_of([clip for clip in clips if clip.key not in done])
+    queue = queue_of(clips)
     events = []
     factory = WorkerFactory(WorkerLayout(2, 1, 1), str(out), config, "night")
     for event in dispatch(queue, factory, threading.Event()):
@@ -73,12 +73,12 @@ def of(events, kind):
     return [event for _, event in events if isinstance(event, kind)]
 
 
-def check(out, *nights):
+def check(out, night):
     """Every clip is committed once, whole, and catalogued."""
     store = open_store(out)
-    ended = Counter(event.result.clip_id for night in nights for event in of(night, Committed))
+    ended = Counter(event.result.clip_id for event in of(night, Committed))
     assert ended == {f"clip-{n:02}": 1 for n in range(CLIPS)}
-    assert not [event for night in nights for event in of(night, GivenUp)]
+    assert not of(night, GivenUp)
     results = list(iter_results(store))
     assert Counter(result.clip_id for result in results) == ended
     for result in results:
@@ -164,18 +164,3 @@ def test_a_disk_is_full_for_a_while(storage, tmp_path):
         add_to_table("a full disk, for 8 s", 1, lost=0, duplicated=0, seconds=None)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
-
-
-@pytest.mark.s3
-def test_a_storage_that_stays_away_ends_the_run_and_the_next_one_goes_on(storage, out, monkeypatch):
-    def react(committed):
-        if committed >= 2:
-            storage.fault = "unavailable"
-
-    first = render(out, react=react, capacity_timeout_seconds=2.0)
-    (gave_out,) = of(first, GaveOut)
-    assert "nothing could be committed" in gave_out.reason
-    storage.fault = None
-    second = render(out, done=committed_keys(open_store(out)))
-    check(out, first, second)
-    add_to_table("a store that stays away", 1, lost=0, duplicated=0, seconds=None)
