@@ -21,6 +21,7 @@ from typing import Literal
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError
 
 from tempprop.errors import (
+    DiskFullError,
     InputError,
     Interrupted,
     ModelError,
@@ -70,7 +71,7 @@ def kind_of_error(error: BaseException) -> ErrorKind | Literal["interrupted", "o
     verdicts: list[tuple[bool, ErrorKind | Literal["interrupted", "output"]]] = [
         (isinstance(error, Interrupted), "interrupted"),
         (isinstance(error, StoreInputError), "output"),
-        (isinstance(error, StoreError) or lost_disk, "infrastructure"),
+        (isinstance(error, StoreError | DiskFullError) or lost_disk, "infrastructure"),
         (wrong_input, "input"),
         (is_out_of_memory(error), "out of memory"),
         ("CUDA error" in str(error), "poisoned process"),

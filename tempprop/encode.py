@@ -24,7 +24,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image
 
-from tempprop.errors import EncodeError
+from tempprop.errors import DiskFullError, EncodeError
 from tempprop.frames import Frames
 from tempprop.spec import EncoderConfig
 from tempprop.storage_faults import DISK_FULL
@@ -153,8 +153,9 @@ def encode_clip(
         The finished files.
 
     Raises:
-        EncodeError: The frames are not what was announced, ffmpeg failed, the disk is full, or the
-            file does not decode to the clip that went in. No file is left behind.
+        DiskFullError: There is no room in the directory. No file is left behind.
+        EncodeError: The frames are not what was announced, ffmpeg failed, or the file does not
+            decode to the clip that went in. No file is left behind.
         Exception: Whatever `frames` raises; no process and no file is left behind.
     """
     started = time.monotonic()
@@ -324,7 +325,7 @@ def _running(command: list[str]) -> Iterator[Callable[[memoryview], None]]:
             stdin.close()
         process.stderr.close()
     if not complete or process.returncode != 0:
-        raise EncodeError(_reason(head, process.returncode))
+        raise _failure(head, process.returncode)
 
 
 def _drain(stderr: IO[bytes], head: bytearray) -> None:
@@ -333,11 +334,13 @@ def _drain(stderr: IO[bytes], head: bytearray) -> None:
         head += chunk[: STDERR_BYTES - len(head)]
 
 
-def _reason(head: bytearray, code: int) -> str:
+def _failure(head: bytearray, code: int) -> EncodeError:
     text = " | ".join(head.decode(errors="replace").split("\n")).strip(" |")[:MESSAGE_CHARACTERS]
     if "No space left" in text:
-        return f"the disk is full while encoding: free some space. ffmpeg said: {text}"
-    return f"ffmpeg failed with exit status {code}: {text or 'it said nothing'}"
+        return DiskFullError(
+            f"the disk is full while encoding: free some space. ffmpeg said: {text}"
+        )
+    return EncodeError(f"ffmpeg failed with exit status {code}: {text or 'it said nothing'}")
 
 
 def _feed(
@@ -408,8 +411,10 @@ def _local_files() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = "the disk is full: free some space" if error.errno in DISK_FULL else str(error)
-        raise EncodeError(f"could not finish the media file: {reason}") from error
+        what = "could not finish the media file"
+        if error.errno in DISK_FULL:
+            raise DiskFullError(f"{what}: the disk is full: free some space") from error
+        raise EncodeError(f"{what}: {error}") from error
 
 
 def _write_poster(frame: Frames, path: Path) -> None:

@@ -158,6 +158,10 @@ class EncodeError(TempPropError):
     """The encoder failed, or the file that it wrote is not the clip that went in."""
 
 
+class DiskFullError(EncodeError):
+    """There is no room for the media file, which is no fault of the clip."""
+
+
 class StoreError(TempPropError):
     """Object storage did not do its part before the deadline."""
 

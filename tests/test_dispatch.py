@@ -15,7 +15,14 @@ from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from cluster.session import ray_session
 from cluster.worker import TEMPORARY_PREFIX, RenderWorker, remove_leftovers
 from tempprop.clip_queue import queue_of
-from tempprop.errors import InputError, ModelError, StoreError, StoreInputError
+from tempprop.errors import (
+    DiskFullError,
+    EncodeError,
+    InputError,
+    ModelError,
+    StoreError,
+    StoreInputError,
+)
 from tempprop.spec import RenderConfig, WorkerConfig
 from tempprop.store import committed_keys, open_store, read_result
 
@@ -135,6 +142,8 @@ def test_errors_are_sorted_by_what_has_to_be_done():
     assert kind_of_error(StoreInputError("x")) == "output"
     assert kind_of_error(StoreError("x")) == "infrastructure"
     assert kind_of_error(OSError(errno.ENOSPC, "x")) == "infrastructure"
+    assert kind_of_error(DiskFullError("x")) == "infrastructure"
+    assert kind_of_error(EncodeError("x")) == "unknown"
     assert kind_of_error(torch.OutOfMemoryError("x")) == "out of memory"
     assert kind_of_error(RuntimeError("CUDA error: device-side assert")) == "poisoned process"
     assert kind_of_error(ValueError("x")) == "unknown"
