@@ -14,6 +14,7 @@
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
     ├── EncodeError           ffmpeg failed, or the file it wrote is not the clip
+    │   └── DiskFullError     there is no room for the file
     ├── StoreError            object storage failed after its deadline
     └── Interrupted           a person or a scheduler asked to stop
 
