@@ -29,7 +29,7 @@ class Job:
     @property
     def weights(self) -> Weights:
         """The model and the LoRAs that it needs."""
-        return self.clip.spec.model, self.clip.spec.loras
+        return self.clip.weights
 
     @property
     def alone(self) -> bool:
@@ -68,10 +68,6 @@ class Backlog:
         """Look at a clip that a new worker is likely to render first."""
         return self._again[0].clip if self._again else self._queue.peek((), busy)
 
-    def accelerator_for(self, weights: Weights) -> str | None:
-        """Tell which type of accelerator a model needs; None for any."""
-        return self._resources.get(weights[0])
-
     def again(self, job: Job) -> None:
         """Keep a clip until it is tried again."""
         self._again.append(job)
@@ -106,7 +102,8 @@ class Backlog:
         """
 
         def suits(weights: Weights) -> int:
-            needed = self.accelerator_for(weights)
+            model, _ = weights
+            needed = self._resources.get(model)
             return 1 if needed is None else 2 if needed == accelerator else 0
 
         def may_have(job: Job) -> bool:

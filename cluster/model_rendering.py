@@ -6,7 +6,7 @@ workers that are only given test cards come up without them.
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -14,11 +14,9 @@ import torch
 from cluster.held_models import HeldModel, HeldModels, device_memory
 from cluster.renderer import Renderer
 from tempprop.canary import canary_fault
-from tempprop.checkpoint import ClipState
 from tempprop.errors import ModelError
-from tempprop.frames import FrameChunk
 from tempprop.pipeline import LoadedModel, load_pipeline
-from tempprop.planned_clip import PlannedClip, Weights
+from tempprop.planned_clip import PlannedClip
 from tempprop.spec import RenderConfig
 
 MODELS_SHARE = 0.6
@@ -35,6 +33,11 @@ class ModelRendering:
         node: Name of the machine, for messages.
         torch_threads: Threads of PyTorch on the CPU.
         on_step: Called before each step with the share done of each clip; may raise to stop.
+
+    Attributes:
+        held: The models.
+        renderer: Renders with them.
+        device: Name of the GPU; empty where there is none.
     """
 
     def __init__(
@@ -47,20 +50,9 @@ class ModelRendering:
         torch.set_num_threads(torch_threads)
         self._config = config
         self._node = node
-        self._models = HeldModels(int(MODELS_SHARE * device_memory()))
-        self._renderer = Renderer(self.open, config.frames_per_batch, on_step)
+        self.held = HeldModels(int(MODELS_SHARE * device_memory()))
+        self.renderer = Renderer(self.open, config.frames_per_batch, on_step)
         self.device = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-        """Name of the GPU; empty where there is none."""
-
-    @property
-    def models(self) -> tuple[Weights, ...]:
-        """The models in memory, the one used last first."""
-        return self._models.names
-
-    @property
-    def frames_per_batch(self) -> int:
-        """Frames that are denoised together; 0 before the first clip."""
-        return self._renderer.frames_per_batch
 
     def canary_fault(self) -> str | None:
         """Say what a picture that is known shows about this device; None where all is well."""
@@ -72,28 +64,7 @@ class ModelRendering:
         Raises:
             Exception: Whatever keeps the model from being loaded.
         """
-        return self._models.get((clip.spec.model, clip.spec.loras), partial(self._load, clip))
-
-    def frames(
-        self, clip: PlannedClip, state: ClipState | None
-    ) -> Generator[FrameChunk, None, None]:
-        """Have a clip rendered.
-
-        Args:
-            clip: What to render.
-            state: What the frames that are done leave to the others; None for a clip that begins.
-
-        Yields:
-            Its frames, in order, as they come.
-
-        Raises:
-            Exception: Whatever the rendering of the clip raises.
-        """
-        return self._renderer.frames(clip, state)
-
-    def let_go(self) -> None:
-        """Forget all models."""
-        self._models.let_go()
+        return self.held.get(clip.weights, partial(self._load, clip))
 
     def _load(self, clip: PlannedClip) -> LoadedModel:
         started = time.perf_counter()

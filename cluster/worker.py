@@ -192,8 +192,8 @@ class RenderWorker:
         return WorkerReport(
             dict(self._progress),
             self._log.drain(),
-            self._models.frames_per_batch if self._models else 0,
-            self._models.models if self._models else (),
+            self._models.renderer.frames_per_batch if self._models else 0,
+            self._models.held.names if self._models else (),
             self._notice.look(),
         )
 
@@ -204,7 +204,7 @@ class RenderWorker:
     def let_go(self) -> None:
         """Forget all models: no more clips will come."""
         if self._models:
-            self._models.let_go()
+            self._models.held.let_go()
 
     def _introduction(self, problem: str | None = None, fault: str | None = None) -> Introduction:
         context = ray.get_runtime_context()
@@ -226,9 +226,8 @@ class RenderWorker:
         tally = _Tally()
         may_go_on = key in self._unfinished or bool(failed_attempts)
         with temporary_directory() as directory:
-            begun = None
-            if may_go_on:
-                begun = load_unfinished(self._store, spec, key, directory / UNFINISHED)
+            there = directory / UNFINISHED
+            begun = load_unfinished(self._store, spec, key, there) if may_go_on else None
             done = DoneFrames(spec, directory)
             frames = tally.counted(done.kept(self._frames(clip, len(failed_attempts) + 1, begun)))
             try:
@@ -343,7 +342,9 @@ class RenderWorker:
         if begun is not None:
             yield begun
         if not is_test_card(clip.spec.model):
-            yield from self._with_models().frames(clip, begun.state if begun is not None else None)
+            yield from self._with_models().renderer.frames(
+                clip, begun.state if begun is not None else None
+            )
             return
         clip_id = clip.spec.clip_id
         # As a GPU does, which renders one batch at a time while those before are encoded.

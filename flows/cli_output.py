@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tempprop.errors import InputError, Interrupted, TempPropError
+from tempprop.errors import InputError, TempPropError
 
 EXIT_FAILED_CLIPS = 1
 EXIT_INPUT = 2
@@ -79,9 +79,6 @@ def clear_errors() -> Iterator[None]:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_INPUT)
-    except Interrupted:
-        print("interrupted; what is committed stays, and a rerun goes on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
     except TempPropError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILED_CLIPS)

@@ -142,9 +142,9 @@ def queue_of(clips: Iterable[PlannedClip]) -> ClipQueue:
 
 
 def _group_of(clips: list[PlannedClip]) -> ClipGroup:
-    spec = clips[0].spec
+    first = clips[0]
     cost = sum(clip_cost(clip.spec) for clip in clips)
-    return ClipGroup(spec.priority, (spec.model, spec.loras), len(clips), cost, lambda: iter(clips))
+    return ClipGroup(first.spec.priority, first.weights, len(clips), cost, lambda: iter(clips))
 
 
 @contextmanager
@@ -189,8 +189,8 @@ def _sorted_groups(unsorted: Path, path: Path) -> Iterator[ClipGroup]:
     first = 0
     for priority, count, cost in groups:
         reader = _Rows(path, first, count)
-        spec = next(iter(reader)).spec
-        yield ClipGroup(priority, (spec.model, spec.loras), count, cost, reader.__iter__)
+        weights = next(iter(reader)).weights
+        yield ClipGroup(priority, weights, count, cost, reader.__iter__)
         first += count
 
 

@@ -24,6 +24,11 @@ class PlannedClip:
     identity: ModelIdentity
     init_image_sha256: str | None = None
 
+    @property
+    def weights(self) -> Weights:
+        """The model and the LoRAs that it needs."""
+        return self.spec.model, self.spec.loras
+
 
 def clip_cost(spec: ClipSpec) -> int:
     """Estimate a clip's work: frames x steps x pixels, the work of one model in proportion."""

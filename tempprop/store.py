@@ -3,6 +3,7 @@
     OUT/media/<clip_id>.<key16>.mp4  and .jpg
     OUT/records/<key>.json           the commit point
     OUT/failures/<key>.json          clips that were given up
+    OUT/unfinished/<key>.zip         what interrupted clips go on from, see `tempprop.unfinished`
     OUT/runs/<run_id>/...            what a run says about itself
 
 Whoever finds a record finds its media complete. Two workers that render the same clip commit it
@@ -161,7 +162,7 @@ def committed_keys(store: Store) -> set[str]:
         StoreInputError: The location cannot be listed.
         StoreError: The store did not answer before the deadline.
     """
-    return _keys(store, RECORDS)
+    return keys_in(store, RECORDS)
 
 
 def failed_keys(store: Store) -> set[str]:
@@ -171,14 +172,21 @@ def failed_keys(store: Store) -> set[str]:
         StoreInputError: The location cannot be listed.
         StoreError: The store did not answer before the deadline.
     """
-    failed = _keys(store, FAILURES)
+    failed = keys_in(store, FAILURES)
     # A worker may die between committing a clip and removing its failure.
     return failed - committed_keys(store) if failed else failed
 
 
-def _keys(store: Store, folder: str) -> set[str]:
+def keys_in(store: Store, folder: str, suffix: str = ".json") -> set[str]:
+    """List the keys of the clips of which a folder holds something.
+
+    Raises:
+        StoreInputError: The location cannot be listed.
+        StoreError: The store did not answer before the deadline.
+    """
     names = list_names(store, folder)
-    return {name[:-5] for name in names if re.fullmatch(KEY_PATTERN + r"\.json", name)}
+    wanted = re.compile(KEY_PATTERN + re.escape(suffix))
+    return {name.removesuffix(suffix) for name in names if wanted.fullmatch(name)}
 
 
 def read_result(store: Store, key: str) -> ClipResult:
@@ -357,13 +365,13 @@ def media_stem(clip_id: str, key: str) -> str:
     return f"{MEDIA}/{clip_id}.{_check_key(key)[:16]}"
 
 
-def record_name(folder: str, key: str) -> str:
-    """Name the record or the failure of a clip below the root.
+def record_name(folder: str, key: str, suffix: str = ".json") -> str:
+    """Name what a folder holds of a clip, such as its record, below the root.
 
     Raises:
         ValueError: The key is not one.
     """
-    return f"{folder}/{_check_key(key)}.json"
+    return f"{folder}/{_check_key(key)}{suffix}"
 
 
 def check_segment(text: str) -> str:

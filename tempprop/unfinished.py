@@ -9,7 +9,6 @@ time: the clip is then rendered from its beginning.
 
 import json
 import logging
-import re
 import shutil
 import zipfile
 from collections.abc import Generator
@@ -22,13 +21,14 @@ import numpy as np
 from tempprop.errors import InputError
 from tempprop.frames import FrameChunk, Frames
 from tempprop.lossless import read_frames, write_lossless
-from tempprop.objects import Store, fetch_file, list_names, put_file, remove_object
+from tempprop.objects import Store, fetch_file, put_file, remove_object
 from tempprop.spec import ClipSpec
+from tempprop.store import keys_in, record_name
 
 if TYPE_CHECKING:
     from tempprop.checkpoint import ClipState
 
-UNFINISHED = "unfinished"
+UNFINISHED, SUFFIX = "unfinished", ".zip"
 FRAMES, STATE, COSTS = "frames.mkv", "state.safetensors", "costs.json"
 SUMS = ("denoise_seconds", "decode_seconds", "frame_steps", "frame_steps_lowered")
 """What of a `FrameChunk` adds up over a clip."""
@@ -89,6 +89,9 @@ class DoneFrames:
         return self._state.next_frame
 
     def _add(self, chunk: FrameChunk) -> None:
+        if chunk.first_frame + len(chunk.frames) == self._spec.num_frames:
+            # Nothing goes on from the end, so that a clip in one piece is not written at all.
+            return
         with self._path.open("ab") as file:
             chunk.frames.tofile(file)
         for name in SUMS:
@@ -109,8 +112,7 @@ def unfinished_keys(store: Store) -> set[str]:
         StoreInputError: The location cannot be listed.
         StoreError: The store did not answer before the deadline.
     """
-    names = list_names(store, UNFINISHED)
-    return {name[:-4] for name in names if re.fullmatch(r"[0-9a-f]{64}\.zip", name)}
+    return keys_in(store, UNFINISHED, SUFFIX)
 
 
 def load_unfinished(store: Store, spec: ClipSpec, key: str, directory: Path) -> FrameChunk | None:
@@ -180,6 +182,4 @@ def _read(spec: ClipSpec, key: str, directory: Path) -> FrameChunk:
 
 
 def _name(key: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", key):
-        raise ValueError(f"not a key of 64 hexadecimal digits: {key!r}")
-    return f"{UNFINISHED}/{key}.zip"
+    return record_name(UNFINISHED, key, SUFFIX)
