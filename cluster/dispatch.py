@@ -170,7 +170,7 @@ class Dispatcher:
         waited = time.monotonic() - self._idle_since
         if waited <= self._factory.config.workers.capacity_timeout_seconds:
             return None
-        there = {worker.who.accelerator for worker in self.pool.workers if worker.who is not None}
+        there = {worker.accelerator for worker in self.pool.takers()}
         missing = sorted({*self._factory.config.resources.values()} - there)
         if not missing or not there:
             return None
@@ -184,7 +184,7 @@ class Dispatcher:
         """Choose the next clip for a worker that has room, or None if there is none."""
         return self._backlog.take(
             place=worker.place,
-            accelerator=worker.who.accelerator if worker.who is not None else None,
+            accelerator=worker.accelerator,
             empty=not worker.jobs,
             held=worker.models,
             busy=self.pool.busy(),
@@ -279,7 +279,7 @@ class Dispatcher:
         )
 
     def _progress(self) -> Progress:
-        up = [worker for worker in self.pool.workers if worker.up and not worker.set_aside]
+        up = self.pool.takers()
         clips = {clip: share for worker in up for clip, share in worker.clips.items()}
         in_work = sum(len(worker.jobs) for worker in self.pool.workers)
         return Progress(clips, len(up), len(self._backlog), in_work)

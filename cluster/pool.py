@@ -75,6 +75,11 @@ class Worker:
         return place_of(self.name, self.who.node, self.who.gpu) if self.who else self.name
 
     @property
+    def accelerator(self) -> str | None:
+        """The type of its accelerator; None where it has none, or a nameless one."""
+        return self.who.accelerator if self.who else None
+
+    @property
     def held(self) -> list[Job]:
         """The clips that it has."""
         return [job for job, _ in self.jobs.values()]
@@ -202,7 +207,7 @@ class WorkerPool:
 
     def lost_all(self) -> str | None:
         """Say why the run cannot go on, where it has been without any worker for too long."""
-        if any(worker.up and not worker.set_aside for worker in self.workers):
+        if self.takers():
             return None
         waited = time.monotonic() - self._last_up
         if self._failed_starts >= FAILED_STARTS:
@@ -225,10 +230,13 @@ class WorkerPool:
             for weights in worker.models[:1]
         )
 
+    def takers(self) -> list[Worker]:
+        """Give the workers that take clips: they are up, and not set aside."""
+        return [worker for worker in self.workers if worker.up and not worker.set_aside]
+
     def places_beside(self, worker: Worker) -> frozenset[str]:
         """Name the places of the other workers that take clips."""
-        others = (other for other in self.workers if other.up and not other.set_aside)
-        return frozenset(other.place for other in others if other is not worker)
+        return frozenset(other.place for other in self.takers() if other is not worker)
 
     def worker_of(self, reference: Any) -> Worker:
         """Find the worker that a reference brings news of."""

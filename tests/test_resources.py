@@ -1,6 +1,7 @@
 """Models that need an accelerator of a certain type, on a cluster with several types."""
 
 import threading
+import time
 from collections import defaultdict
 
 import pytest
@@ -8,9 +9,11 @@ from pydantic import ValidationError
 from ray_clusters import ray_cluster
 from test_farm import committed, config_of, of, planned
 
-from cluster.dispatch import dispatch
+from cluster.dispatch import Dispatcher, dispatch
 from cluster.events import Committed, GaveOut
-from cluster.layout import WorkerFactory, worker_layout
+from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
+from cluster.pool import Worker
+from cluster.worker import Introduction
 from tempprop.clip_queue import queue_of
 from tempprop.config import load_config
 from tempprop.spec import RenderConfig
@@ -77,3 +80,18 @@ def test_a_configuration_says_which_model_needs_which_accelerator(tmp_path):
     assert load_config(str(file)).resources == {"black-forest-labs/FLUX.1-dev": "H100"}
     with pytest.raises(ValidationError, match="pattern"):
         RenderConfig(resources={"mini": "two H100"})
+
+
+def test_a_machine_that_gets_no_more_clips_is_not_waited_for(tmp_path):
+    """The only H100 is set aside, and the L4 beside it has nothing to do."""
+    config = config_of(capacity_timeout_seconds=1.0)
+    config = config.model_copy(update={"resources": {config.model: "H100"}})
+    factory = WorkerFactory(WorkerLayout(2, 1, 1), str(tmp_path), config, "run-1")
+    dispatcher = Dispatcher(queue_of([planned(config, "clip")]), factory)
+    for accelerator, set_aside in (("H100", True), ("L4", False)):
+        who = Introduction("node", "id", gpu="0", pid=1, started_at=0.0, accelerator=accelerator)
+        worker = Worker(accelerator, None, None, who, set_aside=set_aside)
+        dispatcher.pool.workers.append(worker)
+    assert dispatcher.cannot_go_on() is None
+    time.sleep(1.1)
+    assert "1 clips wait for an accelerator of the type H100" in dispatcher.cannot_go_on()
