@@ -2,12 +2,33 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 
 WORKER_TITLE = "ray::RenderWorker"
+
+
+@contextmanager
+def rendering(manifest: object, out: object, *options: object) -> Iterator[subprocess.Popen[str]]:
+    """Run `tempprop render` in a process group of its own, as a terminal does."""
+    command = [sys.executable, "-m", "flows.cli", "render", manifest, "--out", out, *options]
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def workers_of(parent: int) -> list[psutil.Process]:

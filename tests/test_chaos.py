@@ -2,17 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from subprocess import Popen
 
 import psutil
 import pytest
 from clips import SLOW_STEPS, small_manifest, tiny_overrides
-from processes import wait_until, workers_of
+from processes import rendering, wait_until, workers_of
 
 from tempprop.catalog import read_catalog
 from tempprop.store import iter_results, open_store
@@ -22,22 +20,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 CLIPS = 12
 
 
-@contextmanager
-def _running(manifest: Path, out: str, checkpoint: Path) -> Iterator[subprocess.Popen]:
-    """Run `tempprop render` in a process group of its own, as a terminal does."""
-    command = [sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", out]
-    process = subprocess.Popen(
-        [*command, *tiny_overrides(checkpoint, steps=SLOW_STEPS)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+def _running(manifest: Path, out: str, checkpoint: Path) -> AbstractContextManager[Popen[str]]:
+    return rendering(manifest, out, *tiny_overrides(checkpoint, steps=SLOW_STEPS))
 
 
 def _committed(out: str) -> int:

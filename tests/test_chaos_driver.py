@@ -4,17 +4,14 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
 
 import psutil
 import pytest
 from nights import add_to_table, check_output, three_machines
 from prefect_server import prefect_server
-from processes import wait_until
+from processes import rendering, wait_until
 
 from tempprop.manifest_writing import write_manifest
 
@@ -45,7 +42,6 @@ def manifest(tmp_path):
     return path
 
 
-@contextmanager
 def driver(cluster, manifest, out, *settings):
     values = {
         "model": "test-card?seconds=0.5",
@@ -56,24 +52,8 @@ def driver(cluster, manifest, out, *settings):
         "clip.num_frames": 24,
     }
     overrides = [f"{key}={value}" for key, value in values.items()]
-    command = [
-        *(sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", str(out)),
-        *("--ray-address", cluster.address),
-        *(part for override in (*overrides, *settings) for part in ("--set", override)),
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    parts = [part for override in (*overrides, *settings) for part in ("--set", override)]
+    return rendering(manifest, out, "--ray-address", cluster.address, *parts)
 
 
 def run_to_its_end(process, code=0):

@@ -10,7 +10,6 @@ from collections import Counter
 
 import av
 import pytest
-import ray
 from faulty_storage import LOST_ANSWER, faulty_storage
 from nights import add_to_table, check_output
 from test_farm import config_of, planned
@@ -18,6 +17,7 @@ from test_farm import config_of, planned
 from cluster.dispatch import dispatch
 from cluster.events import Committed, GivenUp
 from cluster.layout import WorkerFactory, WorkerLayout
+from cluster.session import ray_session
 from tempprop.catalog import read_catalog, write_catalog
 from tempprop.clip_queue import queue_of
 from tempprop.objects import list_names, read_object
@@ -35,16 +35,8 @@ def storage(object_storage):
         for name, value in object_storage.environment().items():
             patch.setenv(name, value)
         patch.setenv("AWS_ENDPOINT_URL", storage.endpoint)
-        ray.init(
-            address="local",
-            num_gpus=2,
-            num_cpus=4,
-            include_dashboard=False,
-            object_store_memory=100_000_000,
-            log_to_driver=False,
-        )
-        yield storage
-        ray.shutdown()
+        with ray_session(None, num_gpus=2):
+            yield storage
 
 
 @pytest.fixture

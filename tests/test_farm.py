@@ -9,6 +9,7 @@ from processes import wait_until
 from cluster.dispatch import dispatch
 from cluster.events import Committed, GaveOut, GivenUp, Quarantined
 from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
+from cluster.session import ray_session
 from tempprop.clip_queue import queue_of
 from tempprop.planned_clip import PlannedClip
 from tempprop.preflight import identify
@@ -27,16 +28,8 @@ RETRIES = RetryConfig(max_attempts=2, max_worker_deaths=2)
 def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FAULT_VARIABLE, f"nan@{BROKEN}")
-        ray.init(
-            address="local",
-            num_gpus=GPUS,
-            num_cpus=8,
-            include_dashboard=False,
-            object_store_memory=100_000_000,
-            log_to_driver=False,
-        )
-        yield
-        ray.shutdown()
+        with ray_session(None, num_gpus=GPUS):
+            yield
 
 
 def config_of(seconds=0.0, **workers):

@@ -10,6 +10,7 @@ from processes import wait_until
 from cluster.dispatch import dispatch
 from cluster.events import Committed
 from cluster.layout import WorkerFactory, worker_layout
+from cluster.session import ray_session
 from tempprop.clip_queue import queue_of
 
 pytestmark = pytest.mark.slow
@@ -17,16 +18,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def two_gpus():
-    ray.init(
-        address="local",
-        num_gpus=2,
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=100_000_000,
-        log_to_driver=False,
-    )
-    yield
-    ray.shutdown()
+    with ray_session(None, num_gpus=2):
+        yield
 
 
 def test_every_gpu_gets_a_worker(two_gpus, tiny_checkpoint):
