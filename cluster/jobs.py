@@ -17,13 +17,13 @@ class Job:
     Attributes:
         clip: What to render.
         attempts: Tries that did not work out.
-        places: Where they were.
+        places: Where each of them was, as `Worker.place` names it.
         not_before: Time, by `time.monotonic`, until which it waits for its next try.
     """
 
     clip: PlannedClip
     attempts: tuple[Attempt, ...] = ()
-    places: frozenset[str] = frozenset()
+    places: tuple[str, ...] = ()
     not_before: float = 0.0
 
     @property
@@ -42,7 +42,7 @@ class Job:
         return replace(
             self,
             attempts=(*self.attempts, attempt),
-            places=self.places | {place},
+            places=(*self.places, place),
             not_before=now + wait,
         )
 
@@ -107,7 +107,7 @@ class Backlog:
             return 1 if needed is None else 2 if needed == accelerator else 0
 
         def may_have(job: Job) -> bool:
-            elsewhere = place in job.places and bool(others - job.places)
+            elsewhere = place in job.places and bool(others.difference(job.places))
             ready = job.not_before <= now and bool(suits(job.weights))
             return ready and not elsewhere and (empty or not job.alone)
 

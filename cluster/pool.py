@@ -15,7 +15,7 @@ from cluster.events import Event, Quarantined, WorkerLog
 from cluster.failures import NOT_THE_WORKER, back_off_seconds
 from cluster.jobs import Job
 from cluster.layout import MOST_CLIPS_PER_WORKER, WorkerFactory
-from cluster.process_tree import end_process_tree_on
+from cluster.process_tree import ProcessOnNode, end_process_tree_on_its_node
 from cluster.worker import Introduction, WorkerReport
 from tempprop.planned_clip import PlannedClip, Weights, clip_cost
 from tempprop.spec import Attempt, WorkerConfig
@@ -39,6 +39,8 @@ class Worker:
         actor: Ray's handle.
         starting: Reference of its introduction; None once it has introduced itself.
         who: What it said; None before.
+        process: Where it runs; None before its first answer, which it gives while it is starting.
+        reached_at: When it gave that.
         jobs: What it was given, oldest first, with the time at which it was.
         ended_at: When a clip last came to an end on it.
         report: Reference of the report that was asked for; None when there is none.
@@ -54,6 +56,8 @@ class Worker:
     actor: Any
     starting: Any
     who: Introduction | None = None
+    process: ProcessOnNode | None = None
+    reached_at: float = 0.0
     jobs: dict[Any, tuple[Job, float]] = field(default_factory=dict)
     ended_at: float = 0.0
     report: Any = None
@@ -71,8 +75,20 @@ class Worker:
 
     @property
     def place(self) -> str:
-        """Where it is, see `place_of`."""
-        return place_of(self.name, self.who.node, self.who.gpu) if self.who else self.name
+        """What is to blame where it is broken: its GPU, or itself where it has none.
+
+        Names of hosts are no names of machines: those of some clusters are all called the same.
+        """
+        if self.who is None or not self.who.gpu:
+            return self.name
+        return f"GPU {self.who.gpu} of {self.who.process.node_id}"
+
+    @property
+    def where(self) -> str:
+        """The same for people."""
+        if self.who is None or not self.who.gpu:
+            return self.name
+        return f"GPU {self.who.gpu} of {self.who.node}"
 
     @property
     def accelerator(self) -> str | None:
@@ -83,6 +99,11 @@ class Worker:
     def held(self) -> list[Job]:
         """The clips that it has."""
         return [job for job, _ in self.jobs.values()]
+
+    def reached(self, process: ProcessOnNode) -> None:
+        """Note that it has answered."""
+        if self.process is None:
+            self.process, self.reached_at = process, time.monotonic()
 
     def busy_since(self) -> float:
         """Tell since when it has been at work without a clip coming to its end."""
@@ -112,15 +133,10 @@ class Worker:
         return [reference for reference in references if reference is not None]
 
 
-def place_of(worker: str, node: str, gpu: str) -> str:
-    """Name what is to blame where a worker is broken: its GPU, or itself where it has none."""
-    return f"GPU {gpu} of {node}" if gpu else worker
-
-
 def machine_is_gone(worker: Worker) -> bool:
     """Tell whether a worker has died with its whole machine, as far as Ray knows by now."""
     alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-    return worker.who is not None and worker.who.node_id not in alive
+    return worker.process is not None and worker.process.node_id not in alive
 
 
 class Pace:
@@ -245,6 +261,7 @@ class WorkerPool:
     def introduce(self, worker: Worker, who: Introduction) -> Iterator[Event]:
         """Take a worker's introduction."""
         worker.starting, worker.who = None, who
+        worker.reached(who.process)
         reason = who.fault or self._quarantined.get(worker.place)
         if reason is None:
             self._failed_starts = 0
@@ -254,15 +271,16 @@ class WorkerPool:
         yield from self._set_aside(worker, reason)
 
     def ask_for_reports(self) -> None:
-        """Ask every worker how far it is."""
+        """Ask every worker how far it is, also those that are starting."""
         for worker in self.workers:
-            if worker.up and worker.report is None:
+            if worker.report is None:
                 worker.report = worker.actor.report.remote()
                 worker.asked_at = time.monotonic()
 
     def take_report(self, worker: Worker, report: WorkerReport) -> Iterator[Event]:
         """Take a worker's report."""
         worker.report = None
+        worker.reached(report.process)
         worker.clips = report.progress
         worker.frames_per_batch = report.frames_per_batch
         worker.models = report.models or worker.models
@@ -282,9 +300,14 @@ class WorkerPool:
         """Name the workers that do not answer, or are at work for too long, and say so."""
         now = time.monotonic()
         for worker in list(self.workers):
-            silent = now - worker.asked_at
+            if worker.process is None:
+                # It may still wait for a machine that has room for it.
+                continue
+            silent, starting = now - worker.asked_at, now - worker.reached_at
             if worker.report is not None and silent > self._config.heartbeat_seconds:
                 yield worker, f"it has not answered for {silent:.0f} s"
+            elif not worker.up and starting > self._config.first_clip_timeout_seconds:
+                yield worker, f"it has been loading its model for {starting:.0f} s"
             elif worker.jobs:
                 at_work = now - worker.busy_since()
                 allowed = self.pace.allowed_seconds(worker.held)
@@ -309,8 +332,7 @@ class WorkerPool:
         self._ended[worker.place] += 1
         if not committed:
             return
-        for attempt in job.attempts:
-            place = place_of(attempt.worker, attempt.node, attempt.gpu)
+        for attempt, place in zip(job.attempts, job.places, strict=True):
             if attempt.kind not in NOT_THE_WORKER and place != worker.place:
                 yield from self._suspect(place, attempt, job)
 
@@ -320,10 +342,9 @@ class WorkerPool:
         if not worker.up:
             self._note_failed_start(what)
         ray.kill(worker.actor)
-        if worker.who is not None:
-            who = worker.who
+        if worker.process is not None:
             with suppress(RayError, ValueError):
-                end_process_tree_on(who.node_id, who.pid, who.started_at)
+                end_process_tree_on_its_node(worker.process)
 
     def last_words(self) -> Iterator[Event]:
         """Fetch what the workers have logged since their last report."""
@@ -374,8 +395,8 @@ class WorkerPool:
 
         One that sits on a GPU goes on to sit there, idle, so that no other is started on that GPU.
         """
-        yield Quarantined(worker.name, worker.place, reason)
+        yield Quarantined(worker.name, worker.where, reason)
         worker.set_aside = True
         self._quarantined[worker.place] = reason
-        self._last_trouble = f"{worker.place}: {reason}"
+        self._last_trouble = f"{worker.where}: {reason}"
         worker.actor.let_go.remote()

@@ -4,7 +4,9 @@ A process that hangs in a driver, or that is stopped, does not end when it is as
 its GPU's memory for as long as it lives.
 """
 
+import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import psutil
@@ -12,6 +14,27 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 GONE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ProcessOnNode:
+    """A process of the cluster.
+
+    Attributes:
+        node_id: Ray's name of its machine.
+        pid: Its number there.
+        started_at: When it started, as `psutil.Process.create_time` tells it.
+    """
+
+    node_id: str
+    pid: int
+    started_at: float
+
+
+def this_process() -> ProcessOnNode:
+    """Describe the process of the actor or task that asks."""
+    node_id = ray.get_runtime_context().get_node_id()
+    return ProcessOnNode(node_id, os.getpid(), psutil.Process().create_time())
 
 
 def end_process_tree(pid: int, started_at: float) -> None:
@@ -33,12 +56,12 @@ def end_process_tree(pid: int, started_at: float) -> None:
         psutil.wait_procs(family, timeout=GONE_SECONDS)
 
 
-def end_process_tree_on(node_id: str, pid: int, started_at: float) -> Any:
-    """Have a process killed on another machine of the cluster.
+def end_process_tree_on_its_node(process: ProcessOnNode) -> Any:
+    """Have a process of any machine of the cluster killed, and its descendants.
 
     Returns:
         Ray's reference, which resolves when it is gone. It fails where the machine is gone, too.
     """
-    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    there = NodeAffinitySchedulingStrategy(process.node_id, soft=False)
     remote = ray.remote(num_cpus=0, max_retries=0)(end_process_tree)
-    return remote.options(scheduling_strategy=there).remote(pid, started_at)
+    return remote.options(scheduling_strategy=there).remote(process.pid, process.started_at)

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import ray
 
 from cluster.draining import DrainNotice
 from cluster.failures import FailedAttempt, kind_of_error
+from cluster.process_tree import ProcessOnNode, this_process
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
@@ -63,21 +63,17 @@ class Introduction:
     """Who a worker is, once it is ready, or why it is not.
 
     Attributes:
+        process: Its process.
         node: Host name.
-        node_id: Ray's name of the machine.
         gpu: Number of its GPU on that machine; empty where it has none.
         accelerator: Type of its GPU, as Ray names it; None where it has none, or a nameless one.
-        pid: Number of its process.
-        started_at: When the process started, as `psutil` tells it.
         problem: Why the model of the first clip cannot be used at all; None where it can.
         fault: What the picture that it tried itself by has shown; None where it is as it should be.
     """
 
+    process: ProcessOnNode
     node: str
-    node_id: str
     gpu: str
-    pid: int
-    started_at: float
     accelerator: str | None = None
     problem: str | None = None
     fault: str | None = None
@@ -88,6 +84,7 @@ class WorkerReport:
     """What a worker has to say when it is asked.
 
     Attributes:
+        process: Its process.
         progress: Share of the frame-steps done, 0 to 1, of each clip in work.
         log: Lines that were logged since the last report, with their levels.
         frames_per_batch: Frames that it denoises together; 0 before the first clip.
@@ -95,6 +92,7 @@ class WorkerReport:
         draining: Whether its machine is about to be taken away.
     """
 
+    process: ProcessOnNode
     progress: dict[str, float] = field(default_factory=dict)
     log: list[tuple[int, str]] = field(default_factory=list)
     frames_per_batch: int = 0
@@ -128,6 +126,7 @@ class RenderWorker:
         self._store = open_store(out)
         self._config = config
         self._run_id = run_id
+        self._process = this_process()
         self._node = socket.gethostname()
         self._torch_threads = torch_threads
         # Looking them up takes longer than writing a record.
@@ -190,6 +189,7 @@ class RenderWorker:
     def report(self) -> WorkerReport:
         """Say how far the clips in work are, and what was logged since the last report."""
         return WorkerReport(
+            self._process,
             dict(self._progress),
             self._log.drain(),
             self._models.renderer.frames_per_batch if self._models else 0,
@@ -207,14 +207,11 @@ class RenderWorker:
             self._models.held.let_go()
 
     def _introduction(self, problem: str | None = None, fault: str | None = None) -> Introduction:
-        context = ray.get_runtime_context()
         return Introduction(
+            process=self._process,
             node=self._node,
-            node_id=context.get_node_id(),
             gpu=gpu_number(),
-            pid=os.getpid(),
-            started_at=psutil.Process().create_time(),
-            accelerator=accelerator_type(context.get_node_id()) if gpu_number() else None,
+            accelerator=accelerator_type(self._process.node_id) if gpu_number() else None,
             problem=problem,
             fault=fault,
         )

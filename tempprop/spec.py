@@ -239,7 +239,8 @@ class WorkerConfig(Frozen):
         clip_timeout_seconds: So long a worker may take for a clip in any case.
         clip_timeout_factor: And so many times what the slowest clips of the run took, in proportion
             to frames, steps and pixels.
-        first_clip_timeout_seconds: Where no clip of the model has been finished yet.
+        first_clip_timeout_seconds: Where no clip of the model has been finished yet, and while it
+            loads its first model.
         quarantine_after: A worker that has failed so many clips which succeeded elsewhere gets no
             more of them.
         capacity_timeout_seconds: How long a run waits while it has no worker at all.

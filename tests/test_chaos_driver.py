@@ -89,8 +89,7 @@ def test_a_driver_is_killed_at_ten_random_instants(cluster, manifest, tmp_path):
         before = committed(out)
     started = time.monotonic()
     with driver(cluster, manifest, out) as process:
-        stdout = run_to_its_end(process)
-    assert f"{CLIPS} of {CLIPS}" in stdout or "0 left" in stdout
+        run_to_its_end(process)
     check(out, "kill -9 of the driver", killed, time.monotonic() - started)
 
 

@@ -10,14 +10,16 @@ from collections import Counter
 
 import av
 import pytest
+import ray
 from faulty_storage import LOST_ANSWER, faulty_storage
 from nights import add_to_table, check_output
 from test_farm import config_of, planned
 
 from cluster.dispatch import dispatch
-from cluster.events import Committed, GivenUp
+from cluster.events import Committed, GaveOut, GivenUp, Retried
 from cluster.layout import WorkerFactory, WorkerLayout
 from cluster.session import ray_session
+from cluster.worker import RenderWorker, RenderWorkerActor
 from tempprop.catalog import read_catalog, write_catalog
 from tempprop.clip_queue import queue_of
 from tempprop.objects import list_names, read_object
@@ -46,15 +48,18 @@ def out(storage):
     storage.struck.clear()
 
 
-def render(out, react=lambda committed: None, num_frames=2, size=32):
-    """Render the clips; `react` is told how many are committed."""
-    config = config_of(seconds=0.2)
+def render(
+    out, react=lambda committed: None, num_frames=2, size=32, actor=RenderWorkerActor, **workers
+):
+    """Render the clips that are not committed; `react` is told how many have been since."""
+    config = config_of(seconds=0.2, **workers)
     look = {"num_frames": num_frames, "width": size, "height": size}
     config = config.model_copy(update={"clip": config.clip.model_copy(update=look)})
     clips = [planned(config, f"clip-{n:02}") for n in range(CLIPS)]
-    queue = queue_of(clips)
+    there = committed_keys(open_store(str(out)))
+    queue = queue_of([clip for clip in clips if clip.key not in there])
     events = []
-    factory = WorkerFactory(WorkerLayout(2, 1, 1), str(out), config, "night")
+    factory = WorkerFactory(WorkerLayout(2, 1, 1), str(out), config, "night", actor)
     for event in dispatch(queue, factory, threading.Event()):
         events.append((time.monotonic(), event))
         react(sum(isinstance(event, Committed) for _, event in events))
@@ -66,13 +71,17 @@ def of(events, kind):
 
 
 def check(out, night):
-    """Every clip is committed once, whole, and catalogued."""
-    store = open_store(out)
+    """Every clip is committed once in this night, whole, and catalogued."""
     ended = Counter(event.result.clip_id for event in of(night, Committed))
     assert ended == {f"clip-{n:02}": 1 for n in range(CLIPS)}
     assert not of(night, GivenUp)
+    check_library(out)
+
+
+def check_library(out):
+    store = open_store(out)
     results = list(iter_results(store))
-    assert Counter(result.clip_id for result in results) == ended
+    assert sorted(result.clip_id for result in results) == [f"clip-{n:02}" for n in range(CLIPS)]
     for result in results:
         media = read_object(store, result.media.url)
         assert hashlib.sha256(media).hexdigest() == result.media.sha256
@@ -113,6 +122,38 @@ def test_a_storage_that_fails_in_every_way_for_a_while(storage, out):
         duplicated=0,
         seconds=seconds,
     )
+
+
+@pytest.mark.s3
+def test_a_storage_that_stays_away_ends_the_run_in_order_and_a_rerun_does_the_rest(storage, out):
+    class HastyWorker(RenderWorker):
+        """Takes the storage for lost after a second instead of a minute."""
+
+        def __init__(self, name, out, config, run_id, torch_threads):
+            super().__init__(name, out, config, run_id, torch_threads)
+            self._store = open_store(out, 1.0)
+
+    def go_away(committed):
+        if committed:
+            storage.fault = "unavailable"
+
+    night = render(out, go_away, actor=ray.remote(HastyWorker), capacity_timeout_seconds=12)
+    (gave_out,) = of(night, GaveOut)
+    assert "nothing could be committed for" in gave_out.reason
+    assert "the storage does not answer, or only with errors" in gave_out.reason
+    assert {event.attempt.kind for event in of(night, Retried)} == {"infrastructure"}
+    assert not of(night, GivenUp)
+    storage.fault = None
+    before = committed_keys(open_store(out))
+    assert {event.result.key for event in of(night, Committed)} <= before
+    assert 0 < len(before) < CLIPS
+    started = time.monotonic()
+    again = render(out)
+    assert len(of(again, Committed)) == CLIPS - len(before)
+    check_library(out)
+    seconds = time.monotonic() - started
+    fault = "a store that stays away, and a rerun"
+    add_to_table(fault, 1, lost=0, duplicated=0, seconds=seconds)
 
 
 @pytest.mark.s3

@@ -1,15 +1,20 @@
 """What the farm does about clips, workers and GPUs that fail: real Ray, and test cards."""
 
+import os
+import signal
 import threading
+import time
 
+import psutil
 import pytest
 import ray
 from processes import wait_until
 
 from cluster.dispatch import dispatch
-from cluster.events import Committed, GaveOut, GivenUp, Quarantined
+from cluster.events import Committed, GaveOut, GivenUp, Quarantined, WorkerLog
 from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from cluster.session import ray_session
+from cluster.worker import RenderWorker
 from tempprop.clip_queue import queue_of
 from tempprop.planned_clip import PlannedClip
 from tempprop.preflight import identify
@@ -102,6 +107,34 @@ def test_a_worker_that_hangs_is_killed_and_its_clip_goes_on_elsewhere(tmp_path):
     (attempt,) = record.failed_attempts
     assert (attempt.kind, attempt.error_class) == ("worker death", "WorkerHungError")
     assert "finished no clip" in attempt.message
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["stopped", "loading for ever"])
+def test_a_worker_that_hangs_while_it_loads_is_killed_and_replaced(tmp_path, stopped):
+    stuck = tmp_path / "stuck"
+
+    class StuckWorker(RenderWorker):
+        def load(self, clip):
+            if not stuck.exists():
+                stuck.write_text(str(os.getpid()))
+                # Meanwhile it answers.
+                time.sleep(3)
+                if stopped:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                time.sleep(600)
+            return super().load(clip)
+
+    timeouts = {"heartbeat_seconds": 3.0} if stopped else {"first_clip_timeout_seconds": 6.0}
+    config = config_of(**timeouts)
+    factory = WorkerFactory(
+        WorkerLayout(1, 0, 1), str(tmp_path / "out"), config, "run-1", ray.remote(StuckWorker)
+    )
+    clips = queue_of([planned(config, "clip")])
+    events = list(dispatch(clips, factory, threading.Event()))
+    assert committed(events) == ["clip"]
+    what = "has not answered" if stopped else "has been loading its model"
+    assert [event for event in of(events, WorkerLog) if what in event.line]
+    assert not psutil.pid_exists(int(stuck.read_text()))
 
 
 def test_a_gpu_that_fails_what_succeeds_elsewhere_is_quarantined(tmp_path):

@@ -13,6 +13,7 @@ from cluster.dispatch import Dispatcher, dispatch
 from cluster.events import Committed, GaveOut
 from cluster.layout import WorkerFactory, WorkerLayout, worker_layout
 from cluster.pool import Worker
+from cluster.process_tree import ProcessOnNode
 from cluster.worker import Introduction
 from tempprop.clip_queue import queue_of
 from tempprop.config import load_config
@@ -89,7 +90,8 @@ def test_a_machine_that_gets_no_more_clips_is_not_waited_for(tmp_path):
     factory = WorkerFactory(WorkerLayout(2, 1, 1), str(tmp_path), config, "run-1")
     dispatcher = Dispatcher(queue_of([planned(config, "clip")]), factory)
     for accelerator, set_aside in (("H100", True), ("L4", False)):
-        who = Introduction("node", "id", gpu="0", pid=1, started_at=0.0, accelerator=accelerator)
+        process = ProcessOnNode(accelerator, 1, 0.0)
+        who = Introduction(process, "node", gpu="0", accelerator=accelerator)
         worker = Worker(accelerator, None, None, who, set_aside=set_aside)
         dispatcher.pool.workers.append(worker)
     assert dispatcher.cannot_go_on() is None
