@@ -30,6 +30,8 @@ os.environ.update(
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Idle processes, of which workers with an environment of their own can use none.
+        "RAY_prestart_worker_first_driver": "0",
         "TRANSFORMERS_VERBOSITY": "error",
     }
 )
