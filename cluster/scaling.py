@@ -271,7 +271,7 @@ def _numbers(text: str) -> list[int]:
 def scaling(
     gpus: Annotated[str, typer.Option(help="Numbers of GPUs, with commas.")] = "1,2,4,8,16,32",
     seconds: Annotated[float, typer.Option(min=0.01, help="A clip keeps its GPU busy.")] = 5.0,
-    clips_per_gpu: Annotated[int, typer.Option(min=3, help="Two are never counted.")] = 6,
+    clips_per_gpu: Annotated[int, typer.Option(min=3, help="Two are never counted.")] = 12,
     out: Annotated[Path, typer.Option(help="Figures to write.")] = Path(
         "docs/measurements/scaling.json"
     ),
