@@ -30,13 +30,13 @@ def cluster():
         yield cluster
 
 
-def half_done(event):
-    return isinstance(event, Progress) and event.clips.get("long", 0) > 0.5
+def well_begun(event):
+    return isinstance(event, Progress) and event.clips.get("long", 0) > 0.35
 
 
 @pytest.fixture
 def rendered(tiny_checkpoint, tmp_path):
-    """Renders one long clip, and does something when half of it is done."""
+    """Renders one long clip, and does something when a third of it is done."""
 
     def render(action):
         config = tiny_config(tiny_checkpoint, steps=60, frames_per_batch=4)
@@ -45,7 +45,7 @@ def rendered(tiny_checkpoint, tmp_path):
         events, done = [], False
         for event in dispatch(queue_of([clip]), factory, threading.Event()):
             events.append(event)
-            if not done and half_done(event):
+            if not done and well_begun(event):
                 done = True
                 action()
         store = open_store(str(tmp_path))
@@ -60,7 +60,7 @@ def assert_it_went_on(events, record):
     (retried,) = [event for event in events if isinstance(event, Retried)]
     assert retried.attempt.kind == "preempted"
     kept = int(retried.attempt.message.rpartition("; ")[2].split()[0])
-    assert FRAMES / 4 <= kept < FRAMES
+    assert FRAMES / 8 <= kept < FRAMES
     assert record.failed_attempts == (retried.attempt,)
     assert record.media.num_frames == FRAMES
     after = events.index(retried)
@@ -80,7 +80,6 @@ def test_a_machine_that_ray_drains_hands_its_clip_over(cluster, rendered):
     (machine,) = cluster.worker_nodes
 
     def drain():
-        add_machine(cluster)
         subprocess.run(
             [
                 *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
@@ -91,6 +90,8 @@ def test_a_machine_that_ray_drains_hands_its_clip_over(cluster, rendered):
             check=True,
             capture_output=True,
         )
+        # Only now: while a machine starts, the clip would come to its end.
+        add_machine(cluster)
 
     events, record = rendered(drain)
     assert_it_went_on(events, record)
