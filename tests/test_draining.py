@@ -36,18 +36,22 @@ def well_begun(event):
 
 @pytest.fixture
 def rendered(tiny_checkpoint, tmp_path):
-    """Renders one long clip, and does something when a third of it is done."""
+    """Renders one long clip, and does something when a third of it is done, and afterwards."""
 
-    def render(action):
+    def render(action, afterwards=lambda: None):
         config = tiny_config(tiny_checkpoint, steps=60, frames_per_batch=4)
         clip = planned(config, "long", num_frames=FRAMES)
         factory = WorkerFactory(WorkerLayout(1, 1, 1), str(tmp_path), config, "run-1")
-        events, done = [], False
+        events = []
+        # Beside the dispatcher, which asks the worker meanwhile whether it has to go.
+        beside = threading.Thread(target=action)
         for event in dispatch(queue_of([clip]), factory, threading.Event()):
             events.append(event)
-            if not done and well_begun(event):
-                done = True
-                action()
+            if not beside.ident and well_begun(event):
+                beside.start()
+            if isinstance(event, Retried):
+                afterwards()
+        beside.join()
         store = open_store(str(tmp_path))
         assert unfinished_keys(store) == set()
         return events, read_result(store, clip.key)
@@ -90,9 +94,7 @@ def test_a_machine_that_ray_drains_hands_its_clip_over(cluster, rendered):
             check=True,
             capture_output=True,
         )
-        # Only now: while a machine starts, the clip would come to its end.
-        add_machine(cluster)
 
-    events, record = rendered(drain)
+    events, record = rendered(drain, lambda: add_machine(cluster))
     assert_it_went_on(events, record)
     wait_until(lambda: not workers_of(os.getpid()), 60)
