@@ -19,11 +19,13 @@ from PIL import Image, ImageSequence
 from tempprop.encoding.command import Encoder, RawVideo, choose_encoder, encode_command
 from tempprop.encoding.ffmpeg import running
 from tempprop.encoding.finishing import finished_length, finished_size
+from tempprop.encoding.limits import rate_problem
 from tempprop.encoding.probe import Probe, probe
 from tempprop.encoding.profiles import PROFILES, Profile
 from tempprop.encoding.rates import frame_rate
 from tempprop.errors import DiskFullError, EncodeError
 from tempprop.frames import Frames
+from tempprop.media_frames import PREVIEW_SUFFIX
 from tempprop.spec import EncoderConfig, FinishingConfig
 from tempprop.storage_faults import DISK_FULL
 
@@ -107,11 +109,12 @@ def encode_clip(
         raise EncodeError(f"not a file name: {name!r}")
     profile, finishing = PROFILES[encoder.profile], finishing or FinishingConfig()
     video = RawVideo(width, height, num_frames, frame_rate(fps))
-    _refuse_what_cannot_be(video, encoder, finishing)
+    if problem := rate_problem(fps, encoder, finishing):
+        raise EncodeError(". ".join(problem))
     chosen = choose_encoder(encoder)
     with _workplace(directory, name) as work:
         media, poster = _media_in(work, name, profile), work / f"{name}.jpg"
-        preview = work / f"{name}.preview.webp" if encoder.preview else None
+        preview = work / f"{name}{PREVIEW_SUFFIX}" if encoder.preview else None
         command = encode_command(
             video,
             media,
@@ -145,23 +148,6 @@ def encode_clip(
                 path=_published(work / name if profile.is_sequence else media, directory),
                 seconds=time.monotonic() - started,
             )
-
-
-def _refuse_what_cannot_be(
-    video: RawVideo, encoder: EncoderConfig, finishing: FinishingConfig
-) -> None:
-    _, rate = finished_length(video.num_frames, video.rate, finishing)
-    most = PROFILES[encoder.profile].most_fps
-    if rate > most:
-        raise EncodeError(
-            f"the profile {encoder.profile} holds at most {most:g} frames per second, and the clip "
-            f"has {float(rate):g}. Lower fps, or choose another encoder.profile"
-        )
-    if finishing.interpolate_fps is not None and rate <= video.rate:
-        raise EncodeError(
-            f"finishing.interpolate_fps is {float(rate):g}, and the clip has {float(video.rate):g} "
-            "frames per second already. Raise it, or leave it out"
-        )
 
 
 @contextlib.contextmanager

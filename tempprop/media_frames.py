@@ -14,6 +14,9 @@ from tempprop.storage_faults import one_line
 ANIMATION_SUFFIXES = (".gif", ".webp")
 """Animations that Pillow reads; FFmpeg does not read those of WebP."""
 
+PREVIEW_SUFFIX = ".preview.webp"
+"""Of the small animations that lie beside clips."""
+
 LINEAR_SUFFIX = ".exr"
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tempprop.encode import CHECKSUMS, EncodedClip, frame_pattern
+from tempprop.media_frames import PREVIEW_SUFFIX
 from tempprop.objects import Store, fetch_file, put_file, read_object
 from tempprop.spec import Media
 from tempprop.store import media_stem
@@ -44,12 +45,12 @@ def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> 
         stem, url = _put_single(store, encoded, stem)
     put_file(store, encoded.poster_path, f"{stem}.jpg")
     if encoded.preview_path is not None:
-        put_file(store, encoded.preview_path, f"{stem}.preview.webp")
+        put_file(store, encoded.preview_path, f"{stem}{PREVIEW_SUFFIX}")
     found = encoded.probe
     return Media(
         url=url,
         poster_url=f"{stem}.jpg",
-        preview_url=f"{stem}.preview.webp" if encoded.preview_path is not None else None,
+        preview_url=f"{stem}{PREVIEW_SUFFIX}" if encoded.preview_path is not None else None,
         checksums_url=checksums_url,
         sha256=encoded.sha256,
         bytes=encoded.bytes,

@@ -2,11 +2,13 @@
 
 import hashlib
 import itertools
+import os
 
 import av
 import numpy as np
 import OpenEXR
 import pytest
+from chromium import chromium, wait
 from PIL import Image
 from pydantic import ValidationError
 from test_encode import encoded, moving, names
@@ -213,11 +215,9 @@ def test_a_gif_that_would_be_too_fast_is_refused(tmp_path):
 @pytest.mark.parametrize("profile", ["ffv1", "png"])
 def test_pixels_that_are_not_those_that_went_in_are_found_out(tmp_path, monkeypatch, profile):
     program = tmp_path / "ffmpeg"
-    pixels = PROFILES[profile].pixel_formats[0]
-    program.write_text(
-        "#!/bin/bash\n"
-        f'exec {find_ffmpeg()} "${{@/format={pixels}/drawbox=w=1:h=1:color=white,format={pixels}}}"\n'
-    )
+    conversion = f"format={PROFILES[profile].pixel_formats[0]}"
+    spoiled = f"drawbox=w=1:h=1:color=white,{conversion}"
+    program.write_text(f'#!/bin/bash\nexec {find_ffmpeg()} "${{@/{conversion}/{spoiled}}}"\n')
     program.chmod(0o755)
     monkeypatch.setattr(command, "find_ffmpeg", lambda encoder: str(program))
     with pytest.raises(EncodeError, match="the pixels are not those that went in"):
@@ -295,3 +295,35 @@ def test_upscaling_keeps_the_picture(tmp_path):
 def test_a_rate_that_does_not_rise_is_refused(tmp_path):
     with pytest.raises(EncodeError, match="interpolate_fps is 8, and the clip has 8 frames"):
         encoded([moving()], tmp_path, finishing=FinishingConfig(interpolate_fps=8.0))
+
+
+def test_an_ffmpeg_without_the_encoder_is_passed_over(tmp_path, monkeypatch):
+    poor = tmp_path / "ffmpeg"
+    poor.write_text("#!/bin/sh\necho ' V....D libx264  H.264'\n")
+    poor.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert find_ffmpeg("libx264") == str(poor)
+    assert find_ffmpeg("libsvtav1") != str(poor)
+    with pytest.raises(EncodeError, match=f"{poor} and .* cannot encode with libnothing"):
+        find_ffmpeg("libnothing")
+
+
+@pytest.mark.browser
+def test_chromium_plays_what_browsers_play(tmp_path):
+    tags = []
+    for profile in ("h264", "av1", "vp9", "gif", "webp"):
+        directory = tmp_path / profile
+        directory.mkdir()
+        path = encoded([moving()], directory, encoder=EncoderConfig(profile=profile)).path
+        tag = "img" if PROFILES[profile].loops else "video"
+        tags.append(f'<{tag} id="{profile}" src="{path.as_uri()}"></{tag}>')
+    page = tmp_path / "page.html"
+    page.write_text(f"<!doctype html>{''.join(tags)}")
+    with chromium(tmp_path) as driver:
+        driver.get(page.as_uri())
+        for profile in ("h264", "av1", "vp9"):
+            wait(driver, f"{profile}.readyState >= 2 || {profile}.error")
+            size = driver.execute_script(f"return [{profile}.videoWidth, {profile}.duration]")
+            assert size == [64, pytest.approx(1.0, abs=0.02)], profile
+        for profile in ("gif", "webp"):
+            assert wait(driver, f"{profile}.complete && {profile}.naturalWidth") == 64

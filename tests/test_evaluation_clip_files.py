@@ -62,7 +62,15 @@ def test_what_is_transparent_is_black(tmp_path):
 
 
 def test_a_directory_is_searched_through(tmp_path):
-    for name in ("b.mp4", "a.MP4", "deep/er/c.webm", "no.txt", "poster.jpg", ".b.partial.mp4"):
+    for name in (
+        "b.mp4",
+        "a.MP4",
+        "deep/er/c.webm",
+        "no.txt",
+        "poster.jpg",
+        ".b.partial.mp4",
+        "b.preview.webp",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".hidden").mkdir()

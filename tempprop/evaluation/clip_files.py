@@ -22,7 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from tempprop.errors import ClipError
 from tempprop.frames import Frames
-from tempprop.media_frames import ANIMATION_SUFFIXES, is_sequence, iter_frames
+from tempprop.media_frames import ANIMATION_SUFFIXES, PREVIEW_SUFFIX, is_sequence, iter_frames
 from tempprop.objects import Store, open_filesystem
 from tempprop.spec import ClipResult
 from tempprop.storage_faults import diagnose, display_uri, is_missing, one_line
@@ -108,7 +108,8 @@ def _media_files(filesystem: Any, root: str) -> tuple[str, list[str]]:
 def _is_clip(path: str, root: str) -> bool:
     parts = posixpath.relpath(path, root or "/").split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return not hidden and path.lower().endswith(SUFFIXES)
+    # Previews lie beside the clips that they are previews of.
+    return not hidden and path.lower().endswith(SUFFIXES) and not path.endswith(PREVIEW_SUFFIX)
 
 
 def _named(filesystem: Any, base: str, paths: list[str]) -> list[ClipFile]:
