@@ -25,6 +25,7 @@ from cluster.process_tree import ProcessOnNode, this_process
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
+from tempprop.media_objects import upload_media
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.quality import QualityMeter
@@ -37,7 +38,7 @@ from tempprop.spec import (
     StageSeconds,
     prompt_keyframes,
 )
-from tempprop.store import commit, open_store, upload_media
+from tempprop.store import commit, open_store
 from tempprop.test_card import draw_test_card, is_test_card
 from tempprop.unfinished import (
     UNFINISHED,
@@ -232,12 +233,13 @@ class RenderWorker:
                     encoded = encode_clip(
                         frames,
                         directory,
-                        key[:16],
+                        f"{spec.clip_id}.{key[:16]}",
                         fps=spec.fps,
                         num_frames=spec.num_frames,
                         width=spec.width,
                         height=spec.height,
                         encoder=self._config.encoder,
+                        finishing=self._config.finishing,
                         metadata={"tempprop_key": key, "clip_id": spec.clip_id},
                     )
             except Interrupted as reason:
@@ -293,6 +295,7 @@ class RenderWorker:
             model=clip.identity,
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
+            finishing=self._config.finishing,
             dtype=self._config.dtype,
             versions=self._versions,
             media=media,

@@ -77,7 +77,7 @@ def test_workers_are_killed_while_they_encode(cluster, tmp_path):
             pid = int(directory.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0])
             # A worker may have died with an earlier one, or be done with the file by now.
             with suppress(ProcessLookupError, FileNotFoundError):
-                if pid not in killed and any(directory.glob("*.mp4*")):
+                if pid not in killed and any(directory.rglob("*.mp4")):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
                     night.struck()

@@ -12,6 +12,7 @@ from records import encoded_of, failure_of, key_of, result_of
 from tempprop import objects
 from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.errors import StoreError, StoreInputError
+from tempprop.media_objects import upload_media
 from tempprop.objects import create_object, put_file, read_object, write_object
 from tempprop.store import (
     check_store,
@@ -21,7 +22,6 @@ from tempprop.store import (
     iter_results,
     open_store,
     read_result,
-    upload_media,
     write_failure,
     write_run_file,
 )
