@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,12 +29,15 @@ from tempprop.frames import FrameChunk, Frames
 from tempprop.media_objects import upload_media
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
+from tempprop.provenance.claim import claim_of
+from tempprop.provenance.sealing import Seal, provenance_of, read_identity
 from tempprop.quality import QualityMeter
 from tempprop.spec import (
     Attempt,
     ClipResult,
     ClipSpec,
     Media,
+    Provenance,
     RenderConfig,
     StageSeconds,
     prompt_keyframes,
@@ -50,6 +54,7 @@ from tempprop.unfinished import (
 
 if TYPE_CHECKING:
     from cluster.model_rendering import ModelRendering
+    from tempprop.provenance.signing import SigningIdentity
 
 SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
 """Libraries whose versions may shape pixels or bytes."""
@@ -221,6 +226,7 @@ class RenderWorker:
         spec, key = clip.spec, clip.key
         self._refuse_if_stopping(spec.clip_id)
         self._warn_of_unknown_words(spec)
+        seal = self._seal(clip)
         tally = _Tally()
         may_go_on = key in self._unfinished or bool(failed_attempts)
         with temporary_directory() as directory:
@@ -240,7 +246,7 @@ class RenderWorker:
                         height=spec.height,
                         encoder=self._config.encoder,
                         finishing=self._config.finishing,
-                        metadata={"tempprop_key": key, "clip_id": spec.clip_id},
+                        seal=seal,
                     )
             except Interrupted as reason:
                 saved = done.save(self._store, key)
@@ -259,6 +265,7 @@ class RenderWorker:
             clip,
             failed_attempts,
             media,
+            provenance=provenance_of(seal, encoded.signature),
             quality=tally.figures(),
             seconds=StageSeconds(
                 denoise=tally.denoise,
@@ -273,6 +280,15 @@ class RenderWorker:
             self._remove_unfinished(key)
         return committed
 
+    def _seal(self, clip: PlannedClip) -> Seal:
+        config = self._config.provenance
+        claim = claim_of(clip.spec, clip.key, clip.identity, include_prompt=config.include_prompt)
+        return Seal(claim, self._signing_identity)
+
+    @cached_property
+    def _signing_identity(self) -> "SigningIdentity | None":
+        return read_identity(self._config.provenance)
+
     def _remove_unfinished(self, key: str) -> None:
         # What cannot be removed lies there and harms nobody: the clip is judged without it.
         with suppress(TempPropError):
@@ -284,6 +300,7 @@ class RenderWorker:
         failed_attempts: tuple[Attempt, ...],
         media: Media,
         *,
+        provenance: Provenance | None,
         quality: Mapping[str, float],
         seconds: StageSeconds,
         frames_per_batch: int,
@@ -299,6 +316,7 @@ class RenderWorker:
             dtype=self._config.dtype,
             versions=self._versions,
             media=media,
+            provenance=provenance,
             quality=quality,
             seconds=seconds,
             frames_per_batch=frames_per_batch,

@@ -274,6 +274,28 @@ class FinishingConfig(Frozen):
     interpolate_fps: float | None = Field(default=None, gt=0, le=240)
 
 
+class ProvenanceConfig(Frozen):
+    """What media say of where they come from; see `tempprop.provenance`.
+
+    That a model has made them stands in every file in any case. With a certificate they are signed.
+
+    Attributes:
+        certificate: Path of the chain in PEM, the signer's certificate first; None signs nothing.
+        private_key: Path of its private key in PEM; None takes it from the environment.
+        private_key_variable: Name of the environment variable that holds it.
+        algorithm: Of the signature, by C2PA's names.
+        timestamp_url: Time-stamp authority (RFC 3161); None for none.
+        include_prompt: Whether files tell the prompt.
+    """
+
+    certificate: str | None = None
+    private_key: str | None = None
+    private_key_variable: str = Field(default="TEMPPROP_SIGNING_KEY", pattern=r"^[A-Za-z0-9_]+$")
+    algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = "es256"
+    timestamp_url: str | None = None
+    include_prompt: bool = False
+
+
 class SchedulerConfig(Frozen):
     """A scheduler to use instead of the checkpoint's own.
 
@@ -366,6 +388,7 @@ class RenderConfig(Frozen):
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
         finishing: Steps before encoding: larger pictures, frames in between.
+        provenance: What media say of where they come from.
         workers: Worker processes.
         resources: The type of accelerator that the clips of a model need, by the name of the model:
             a type as Ray names it, such as `A100` or `H100`. Other models render on any.
@@ -382,6 +405,7 @@ class RenderConfig(Frozen):
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
     finishing: FinishingConfig = FinishingConfig()
+    provenance: ProvenanceConfig = ProvenanceConfig()
     workers: WorkerConfig = WorkerConfig()
     resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
@@ -443,6 +467,23 @@ class Media(Frozen):
     duration_seconds: float
 
 
+class Provenance(Frozen):
+    """What the files of a clip say of where they come from.
+
+    Attributes:
+        digital_source_type: IPTC's term, which stands in every file that has a place for it.
+        signature: `embedded` in the media file, or `sidecar`, which is the poster that tells the
+            digest of the media; None where nothing is signed.
+        signer: Name on the signer's certificate.
+        certificate_sha256: Digest of the signer's certificate, hexadecimal.
+    """
+
+    digital_source_type: str
+    signature: Literal["embedded", "sidecar"] | None = None
+    signer: str | None = None
+    certificate_sha256: str | None = None
+
+
 class StageSeconds(Frozen):
     """Wall-clock seconds that a clip spent in each stage."""
 
@@ -489,6 +530,7 @@ class ClipResult(Frozen):
         dtype: Precision that the clip was rendered in.
         versions: Versions of the libraries that shape pixels.
         media: The file.
+        provenance: What it says of where it comes from; None in records of before it said so.
         quality: Temporal figures of the clip, see `tempprop.quality`.
         seconds: Time spent.
         frames_per_batch: Frames that were denoised together: fewer than the configuration says
@@ -511,6 +553,7 @@ class ClipResult(Frozen):
     dtype: str
     versions: Mapping[str, str]
     media: Media
+    provenance: Provenance | None = None
     quality: Mapping[str, float]
     seconds: StageSeconds
     frames_per_batch: int
