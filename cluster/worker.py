@@ -294,6 +294,7 @@ class RenderWorker:
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             dtype=self._config.dtype,
+            scheduler=self._config.scheduler,
             versions=self._versions,
             media=media,
             quality=quality,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.cli_catalog import catalog_app
 from flows.cli_options import (
     ChecksOption,
     ClipsArgument,
@@ -80,6 +81,7 @@ models_app = typer.Typer(
     "Example: [bold]tempprop models list[/bold]",
     no_args_is_help=True,
 )
+app.add_typer(catalog_app, name="catalog")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
 

@@ -18,6 +18,22 @@ HEADLINE = (
 )
 
 
+def open_output(out: str) -> Store:
+    """Open an output location that has something in it, to look at.
+
+    Raises:
+        InputError: There is no output at that place.
+        StoreInputError: The output cannot be read.
+    """
+    store = open_readable(out)
+    if FOLDERS.isdisjoint(list_names(store, "")):
+        raise InputError(
+            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
+            "Check the path, or render something there first"
+        )
+    return store
+
+
 def output_status(out: str) -> dict[str, Any]:
     """Count what is in an output location, and describe its latest run that ended.
 
@@ -31,7 +47,7 @@ def output_status(out: str) -> dict[str, Any]:
         InputError: There is no output at that place.
         StoreInputError: The output cannot be read.
     """
-    store = _open_output(out)
+    store = open_output(out)
     facts: dict[str, Any] = {
         "output": store.uri,
         "committed": len(committed_keys(store)),
@@ -65,7 +81,7 @@ def explain_clip(out: str, clip_id: str) -> str:
         InputError: The output knows nothing of the clip.
         StoreInputError: The output cannot be read.
     """
-    store = _open_output(out)
+    store = open_output(out)
     results, failures = find_clip(store, clip_id), find_failures(store, clip_id)
     if not results and not failures:
         raise InputError(
@@ -73,16 +89,6 @@ def explain_clip(out: str, clip_id: str) -> str:
             "Check the clip_id, or render its manifest"
         )
     return "\n\n".join([*map(_about_result, results), *map(_about_failure, failures)])
-
-
-def _open_output(out: str) -> Store:
-    store = open_readable(out)
-    if FOLDERS.isdisjoint(list_names(store, "")):
-        raise InputError(
-            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
-            "Check the path, or render something there first"
-        )
-    return store
 
 
 def _about_result(result: ClipResult) -> str:

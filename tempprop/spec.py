@@ -410,6 +410,7 @@ class ClipResult(Frozen):
         init_image_sha256: Digest of the picture's file that the clip starts from; None for none.
         encoder: Media file settings.
         dtype: Precision that the clip was rendered in.
+        scheduler: What replaced the checkpoint's scheduler; None for nothing.
         versions: Versions of the libraries that shape pixels.
         media: The file.
         quality: Temporal figures of the clip, see `tempprop.quality`.
@@ -431,6 +432,7 @@ class ClipResult(Frozen):
     init_image_sha256: str | None = None
     encoder: EncoderConfig
     dtype: str
+    scheduler: SchedulerConfig | None = None
     versions: Mapping[str, str]
     media: Media
     quality: Mapping[str, float]
