@@ -1,9 +1,7 @@
 """The Ray actor that holds models: a planned clip comes in, a committed record goes out."""
 
-import importlib.metadata
 import logging
 import os
-import platform
 import shutil
 import socket
 import tempfile
@@ -25,10 +23,13 @@ from cluster.process_tree import ProcessOnNode, this_process
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
+from tempprop.lineage import media_tags
+from tempprop.machine import library_versions, processor
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.quality import QualityMeter
 from tempprop.spec import (
+    RENDER_VERSION,
     Attempt,
     ClipResult,
     ClipSpec,
@@ -49,9 +50,6 @@ from tempprop.unfinished import (
 
 if TYPE_CHECKING:
     from cluster.model_rendering import ModelRendering
-
-SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
-"""Libraries whose versions may shape pixels or bytes."""
 
 TEMPORARY_PREFIX = "tempprop-worker-"
 
@@ -130,7 +128,7 @@ class RenderWorker:
         self._node = socket.gethostname()
         self._torch_threads = torch_threads
         # Looking them up takes longer than writing a record.
-        self._versions = {lib: importlib.metadata.version(lib) for lib in SHAPING_LIBRARIES}
+        self._versions = library_versions()
         self._stopping = threading.Event()
         self._notice = DrainNotice()
         self._unfinished = unfinished_keys(self._store)
@@ -238,7 +236,7 @@ class RenderWorker:
                         width=spec.width,
                         height=spec.height,
                         encoder=self._config.encoder,
-                        metadata={"tempprop_key": key, "clip_id": spec.clip_id},
+                        metadata=media_tags(key, spec.clip_id),
                     )
             except Interrupted as reason:
                 saved = done.save(self._store, key)
@@ -295,6 +293,7 @@ class RenderWorker:
             encoder=self._config.encoder,
             dtype=self._config.dtype,
             scheduler=self._config.scheduler,
+            render_version=RENDER_VERSION,
             versions=self._versions,
             media=media,
             quality=quality,
@@ -313,7 +312,7 @@ class RenderWorker:
             "worker": self._name,
             "host": self._node,
             "gpu": gpu_number(),
-            "device": gpu or platform.processor() or platform.machine(),
+            "device": gpu or processor(),
             "torch_threads": str(self._torch_threads),
         }
 

@@ -20,6 +20,12 @@ ManifestArgument = Annotated[
 OutArgument = Annotated[
     str, typer.Argument(metavar="OUT", help="Output location; a path or a URI.")
 ]
+ClipArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CLIP", help="clip_id, key, media file, or the sha256 of one.", show_default=False
+    ),
+]
 OutOption = Annotated[
     str, typer.Option("--out", metavar="URI", help="Output location; a path or a URI.")
 ]

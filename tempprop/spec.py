@@ -411,6 +411,7 @@ class ClipResult(Frozen):
         encoder: Media file settings.
         dtype: Precision that the clip was rendered in.
         scheduler: What replaced the checkpoint's scheduler; None for nothing.
+        render_version: `RENDER_VERSION` of then; None in records that are older than this field.
         versions: Versions of the libraries that shape pixels.
         media: The file.
         quality: Temporal figures of the clip, see `tempprop.quality`.
@@ -433,6 +434,7 @@ class ClipResult(Frozen):
     encoder: EncoderConfig
     dtype: str
     scheduler: SchedulerConfig | None = None
+    render_version: int | None = None
     versions: Mapping[str, str]
     media: Media
     quality: Mapping[str, float]

@@ -32,7 +32,7 @@ def test_the_table_of_methods_is_that_of_the_measurements():
 
 
 def test_the_question_of_the_catalog(tmp_path, monkeypatch):
-    """Over a catalog as runs write it, of which last night's row is there twice, as after a crash."""
+    """Over a catalog as runs write it, in which a row is there twice, as after a crash."""
 
     def clip(clip_id, prompt, drift, hours_ago):
         result = result_of(clip_id)
