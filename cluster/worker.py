@@ -24,7 +24,7 @@ from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
 from tempprop.lineage import media_tags
-from tempprop.machine import library_versions, processor
+from tempprop.machine import processor, shaping_versions
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.quality import QualityMeter
@@ -128,7 +128,7 @@ class RenderWorker:
         self._node = socket.gethostname()
         self._torch_threads = torch_threads
         # Looking them up takes longer than writing a record.
-        self._versions = library_versions()
+        self._versions = shaping_versions()
         self._stopping = threading.Event()
         self._notice = DrainNotice()
         self._unfinished = unfinished_keys(self._store)

@@ -25,7 +25,7 @@ from tempprop.frames import FrameChunk, Frames
 from tempprop.init_image import picture_digest
 from tempprop.inspection import open_output
 from tempprop.lineage import find_lineage, media_tags
-from tempprop.machine import library_versions, processor
+from tempprop.machine import processor, shaping_versions
 from tempprop.objects import Store, fetch_file
 from tempprop.quality import Psnr, measure_psnr
 from tempprop.spec import (
@@ -208,7 +208,7 @@ def _render(
         *_other_weights(result.model, identity),
         *differences,
         *_other_key(result, config),
-        *_others(result.versions, library_versions()),
+        *_others(result.versions, shaping_versions()),
         *_others({"device": result.hardware.get("device", "")}, {"device": device}),
     ]
 
@@ -324,7 +324,7 @@ def _other_key(result: ClipResult, config: RenderConfig) -> Iterator[Difference]
 def _others(then: Mapping[str, str], now: Mapping[str, str]) -> Iterator[Difference]:
     for name, here in now.items():
         if then.get(name) != here:
-            yield Difference(name, then.get(name) or "none", here)
+            yield Difference(name, then.get(name) or "an unknown one", here)
 
 
 def _finite(value: float) -> float | None:

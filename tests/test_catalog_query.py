@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from datetime import timedelta
 
@@ -66,11 +69,17 @@ def test_the_whole_language_of_questions_is_there(library):
     assert ask(library, nested) == [(2,), (0,), (1,)]
 
 
-def test_times_are_in_utc(library, monkeypatch):
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    assert ask(library, "SELECT DISTINCT created_at::VARCHAR FROM clips") == [
-        ("2026-01-01 00:00:00.000005+00",)
-    ]
+def test_times_are_in_utc(library):
+    sql = "SELECT DISTINCT created_at::VARCHAR FROM clips"
+    command = [sys.executable, "-m", "flows.cli", "catalog", "query", library, sql, "--csv"]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"TZ": "Asia/Tokyo"},
+    )
+    assert ended.stdout.splitlines()[1] == "2026-01-01 00:00:00.000005+00"
 
 
 def test_what_is_not_in_a_spec_of_most_clips(here):

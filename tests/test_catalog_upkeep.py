@@ -103,6 +103,18 @@ def test_parts_that_are_full_are_left_alone(local, monkeypatch):
     assert max(times)[0] == timedelta(minutes=11)
 
 
+def test_what_full_parts_have_twice_is_cleared_away(local, monkeypatch):
+    monkeypatch.setattr(catalog_upkeep, "ROWS_PER_PART", 4)
+    monkeypatch.setattr(catalog_upkeep, "ROWS_PER_GROUP", 2)
+    results = nights(local, 2)
+    write_catalog(local, "one", results)
+    write_catalog(local, "other", results)
+    before = rows(local)
+    assert compact_catalog(local) == Upkeep(rows=4, parts_before=4, parts=1)
+    assert rows(local).equals(before)
+    assert sorted(keys_as_others_see_them(local)) == before["key"].to_pylist()
+
+
 def test_a_damaged_part_is_neither_merged_nor_removed(local, tmp_path, caplog):
     nights(local, 3)
     part = tmp_path / "catalog/run=night-1/part-00000.parquet"

@@ -125,12 +125,18 @@ def test_what_else_is_not_as_it_was(checkpoint, out):
     record = out / f"records/{result.key}.json"
     values = json.loads(record.read_text())
     values["versions"]["torch"] = "1.13"
+    del values["versions"]["ffmpeg"]
     values["hardware"]["device"] = "NVIDIA H100"
     values["render_version"] = 1
     values["spec"]["seed"] += 1
     record.write_text(json.dumps(values))
     told = {d.what: d.committed for d in rebuild_clip(str(out), "a").differences}
-    assert told == {"render version": "1", "torch": "1.13", "device": "NVIDIA H100"}
+    assert told == {
+        "render version": "1",
+        "torch": "1.13",
+        "ffmpeg": "an unknown one",
+        "device": "NVIDIA H100",
+    }
 
 
 def test_an_older_record_takes_its_scheduler_from_its_run(checkpoint, out):
