@@ -1,9 +1,7 @@
 """The Ray actor that holds models: a planned clip comes in, a committed record goes out."""
 
-import importlib.metadata
 import logging
 import os
-import platform
 import shutil
 import socket
 import tempfile
@@ -26,6 +24,7 @@ from cluster.process_tree import ProcessOnNode, this_process
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
+from tempprop.machine import processor, shaping_versions
 from tempprop.media_objects import upload_media
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
@@ -33,6 +32,7 @@ from tempprop.provenance.claim import claim_of
 from tempprop.provenance.sealing import Seal, provenance_of, read_identity
 from tempprop.quality import QualityMeter
 from tempprop.spec import (
+    RENDER_VERSION,
     Attempt,
     ClipResult,
     ClipSpec,
@@ -55,9 +55,6 @@ from tempprop.unfinished import (
 if TYPE_CHECKING:
     from cluster.model_rendering import ModelRendering
     from tempprop.provenance.signing import SigningIdentity
-
-SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")
-"""Libraries whose versions may shape pixels or bytes."""
 
 TEMPORARY_PREFIX = "tempprop-worker-"
 
@@ -136,7 +133,7 @@ class RenderWorker:
         self._node = socket.gethostname()
         self._torch_threads = torch_threads
         # Looking them up takes longer than writing a record.
-        self._versions = {lib: importlib.metadata.version(lib) for lib in SHAPING_LIBRARIES}
+        self._versions = shaping_versions()
         self._stopping = threading.Event()
         self._notice = DrainNotice()
         self._unfinished = unfinished_keys(self._store)
@@ -314,6 +311,8 @@ class RenderWorker:
             encoder=self._config.encoder,
             finishing=self._config.finishing,
             dtype=self._config.dtype,
+            scheduler=self._config.scheduler,
+            render_version=RENDER_VERSION,
             versions=self._versions,
             media=media,
             provenance=provenance,
@@ -333,7 +332,7 @@ class RenderWorker:
             "worker": self._name,
             "host": self._node,
             "gpu": gpu_number(),
-            "device": gpu or platform.processor() or platform.machine(),
+            "device": gpu or processor(),
             "torch_threads": str(self._torch_threads),
         }
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from flows.cli_catalog import catalog_app
 from flows.cli_options import (
     AllOption,
     ChecksOption,
+    ClipArgument,
     ClipsArgument,
     ConfigOption,
     CostOption,
@@ -62,6 +64,7 @@ from flows.cli_output import (
     clear_errors,
     count_clips,
     print_facts,
+    print_json,
     print_summary,
     print_table,
 )
@@ -85,6 +88,7 @@ models_app = typer.Typer(
     "Example: [bold]tempprop models list[/bold]",
     no_args_is_help=True,
 )
+app.add_typer(catalog_app, name="catalog")
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
 
@@ -266,17 +270,56 @@ def status(out: OutArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def why(
-    out: OutArgument,
-    clip_id: Annotated[str, typer.Argument(metavar="CLIP_ID", help="Name of the clip.")],
-) -> None:
+def why(out: OutArgument, clip: ClipArgument, as_json: JsonOption = False) -> None:
     """Say what became of a clip, and why: its record, or its dead letter with every attempt.
 
-    Example: [bold]tempprop why library demo-03[/bold]
-    """
-    from tempprop.inspection import explain_clip
+    A media file is found by the key in its container, else by its bytes.
 
-    print(explain_clip(out, clip_id))
+    Example: [bold]tempprop why library demo-03[/bold]
+
+    Example: [bold]tempprop why library downloads/demo-03.mp4[/bold]
+    """
+    from tempprop.inspection import explain, open_output
+    from tempprop.lineage import find_lineage
+
+    lineage = find_lineage(open_output(out), clip)
+    if as_json:
+        print_json(lineage.as_json())
+    else:
+        print(explain(lineage))
+
+
+@app.command()
+def rebuild(
+    out: OutArgument,
+    clip: ClipArgument,
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Keep the rebuilt clip; outside of OUT."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool,
+        typer.Option(
+            "--allow-pickle",
+            help="Also load weights that are not safetensors, which can run any code.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Render a committed clip again from its own record, and compare.
+
+    In this process; nothing in the output is changed. Of several takes the newest counts; its key
+    names any other. PSNR is that of the decoded frames: infinite where they are equal.
+
+    Example: [bold]tempprop rebuild library demo-03 --to again.mp4[/bold]
+    """
+    from tempprop.rebuild import rebuild_clip
+
+    rebuilt = rebuild_clip(out, clip, to, allow_pickle=allow_pickle)
+    if as_json:
+        print_json(rebuilt.as_json())
+    else:
+        print(rebuilt.as_text())
 
 
 @app.command()

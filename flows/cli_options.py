@@ -39,6 +39,12 @@ DecodeOption = Annotated[
     bool, typer.Option("--decode", help="Of an output: decode every file to its end as well.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="List the clips that are well, too.")]
+ClipArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CLIP", help="clip_id, key, media file, or the sha256 of one.", show_default=False
+    ),
+]
 OutOption = Annotated[
     str, typer.Option("--out", metavar="URI", help="Output location; a path or a URI.")
 ]

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -32,6 +32,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table.columns[-1].overflow = "fold"
     for row in rows:
         table.add_row(*row)
+    _console().print(table)
+
+
+def print_rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of any width under a header; every cell folds where space is short."""
+    table = Table(box=None, pad_edge=False)
+    for title in header:
+        table.add_column(escape(title), overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
     _console().print(table)
 
 

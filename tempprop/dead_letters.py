@@ -72,7 +72,7 @@ def find_dead_letters(
     given = load_config(config, overrides) if config is not None else None
     found: dict[str, DeadLetters] = {}
     for failure in failures:
-        used = given or _config_of_run(store, failure.run_id)
+        used = given or config_of_run(store, failure.run_id)
         key = used.model_dump_json()
         before = found[key].failures if key in found else ()
         found[key] = DeadLetters(used, (*before, failure))
@@ -93,7 +93,12 @@ def write_letters(letters: DeadLetters, directory: Path) -> tuple[str, str]:
     return str(manifest), str(config)
 
 
-def _config_of_run(store: Store, run_id: str) -> RenderConfig:
+def config_of_run(store: Store, run_id: str) -> RenderConfig:
+    """Read the configuration that a run was started with.
+
+    Raises:
+        InputError: It cannot be read.
+    """
     name = f"runs/{run_id}/plan.json"
     try:
         plan = json.loads(read_object(store, name))

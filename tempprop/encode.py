@@ -68,6 +68,14 @@ class EncodedClip:
     is_sequence: bool
     seconds: float
 
+    @property
+    def pattern(self) -> Path:
+        """The media file, or the pattern of the files of a sequence."""
+        if not self.is_sequence:
+            return self.path
+        suffix = next(file.suffix for file in self.path.iterdir() if file.name != CHECKSUMS)
+        return frame_pattern(self.path, self.path.name, suffix)
+
 
 def encode_clip(
     frames: Iterable[Frames],

@@ -1,13 +1,13 @@
 """Questions about an output location: what is in it, and what became of one clip."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tempprop.catalog import find_clip, find_failures
 from tempprop.errors import InputError
+from tempprop.lineage import Lineage
 from tempprop.objects import list_names, read_object
-from tempprop.spec import Attempt, ClipFailure, ClipResult
+from tempprop.spec import Attempt, ClipFailure, ClipResult, ClipSettings, ClipSpec
 from tempprop.store import Store, committed_keys, failed_keys, open_readable
 
 TRACEBACK_LINES = 12
@@ -16,6 +16,22 @@ HEADLINE = (
     *("run_id", "total", "committed_before", "committed", "failed", "not_rendered", "seconds"),
     "contact_sheet_url",
 )
+
+
+def open_output(out: str) -> Store:
+    """Open an output location that has something in it, to look at.
+
+    Raises:
+        InputError: There is no output at that place.
+        StoreInputError: The output cannot be read.
+    """
+    store = open_readable(out)
+    if FOLDERS.isdisjoint(list_names(store, "")):
+        raise InputError(
+            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
+            "Check the path, or render something there first"
+        )
+    return store
 
 
 def output_status(out: str) -> dict[str, Any]:
@@ -31,7 +47,7 @@ def output_status(out: str) -> dict[str, Any]:
         InputError: There is no output at that place.
         StoreInputError: The output cannot be read.
     """
-    store = _open_output(out)
+    store = open_output(out)
     facts: dict[str, Any] = {
         "output": store.uri,
         "committed": len(committed_keys(store)),
@@ -51,51 +67,98 @@ def output_status(out: str) -> dict[str, Any]:
     return facts
 
 
-def explain_clip(out: str, clip_id: str) -> str:
-    """Say what became of a clip.
-
-    Args:
-        out: Path or URI of the output.
-        clip_id: Name of the clip.
+def explain(lineage: Lineage) -> str:
+    """Say what became of a clip, and how.
 
     Returns:
         A text of several lines: every committed take, and every dead letter with its attempts.
-
-    Raises:
-        InputError: The output knows nothing of the clip.
-        StoreInputError: The output cannot be read.
     """
-    store = _open_output(out)
-    results, failures = find_clip(store, clip_id), find_failures(store, clip_id)
-    if not results and not failures:
-        raise InputError(
-            f"{store.uri} knows no clip {clip_id!r}: it is neither committed nor a dead letter. "
-            "Check the clip_id, or render its manifest"
-        )
-    return "\n\n".join([*map(_about_result, results), *map(_about_failure, failures)])
+    return "\n\n".join(
+        [
+            *_about_file(lineage),
+            *(_about_result(result, lineage.parents) for result in lineage.results),
+            *map(_about_failure, lineage.failures),
+        ]
+    )
 
 
-def _open_output(out: str) -> Store:
-    store = open_readable(out)
-    if FOLDERS.isdisjoint(list_names(store, "")):
-        raise InputError(
-            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
-            "Check the path, or render something there first"
-        )
-    return store
-
-
-def _about_result(result: ClipResult) -> str:
-    lines = [
-        f"{result.clip_id}: committed {result.created_at:%Y-%m-%d %H:%M:%S} UTC",
-        f"  media     {result.media.url} ({result.media.num_frames} frames)",
-        f"  prompt    {result.spec.prompt}",
-        f"  model     {result.model.uri} ({result.model.digest[:16]}), seed {result.spec.seed}",
-        f"  run       {result.run_id}, attempt {len(result.failed_attempts) + 1}",
-        f"  key       {result.key}",
-        *_about_attempts(result.failed_attempts),
+def _about_file(lineage: Lineage) -> list[str]:
+    """Say whether a file is the one that was committed."""
+    file = lineage.file
+    if file is None:
+        return []
+    if file.sha256 in {result.media.sha256 for result in lineage.results}:
+        return [f"{file.path} is the file that was committed, byte for byte"]
+    return [
+        f"{file.path} says that it is this clip, but it is not the file that was committed, or was "
+        f"changed since: its sha256 is {file.sha256}"
     ]
-    return "\n".join(lines)
+
+
+def _about_result(result: ClipResult, parents: Mapping[str, ClipResult]) -> str:
+    spec, media, model = result.spec, result.media, result.model
+    scheduler = result.scheduler.name if result.scheduler else "that of the model"
+    facts = [
+        ("media", f"{media.url} ({media.num_frames} frames)"),
+        ("sha256", media.sha256),
+        ("prompt", spec.prompt),
+        *((f"frame {keyframe.frame}", keyframe.prompt) for keyframe in spec.prompts),
+        ("settings", _settings(spec)),
+        ("model", f"{model.uri} ({model.digest[:16]}), seed {spec.seed}"),
+        ("digest", model.digest),
+        *(
+            ("LoRA", f"{lora.path} at {lora.weight:g} ({digest[:16]})")
+            for lora, digest in zip(spec.loras, model.lora_digests, strict=True)
+        ),
+        *([("picture", f"{spec.init_image} ({result.init_image_sha256})")] * bool(spec.init_image)),
+        ("denoised", f"in {result.dtype}, scheduler {scheduler}"),
+        ("encoder", _listed(result.encoder.model_dump(mode="json", exclude_none=True))),
+        ("versions", _listed(result.versions)),
+        ("hardware", _listed(result.hardware)),
+        ("run", f"{result.run_id}, attempt {len(result.failed_attempts) + 1}"),
+        ("key", result.key),
+        *_ancestors(result, parents),
+    ]
+    return "\n".join(
+        [
+            f"{result.clip_id}: committed {result.created_at:%Y-%m-%d %H:%M:%S} UTC",
+            *(f"  {name:<9} {value}" for name, value in facts),
+            *_about_attempts(result.failed_attempts),
+        ]
+    )
+
+
+def _settings(spec: ClipSpec) -> str:
+    """Give size and length, and what is set otherwise than by default."""
+    shape = {"num_frames", "fps", "width", "height", "num_inference_steps", "guidance_scale"}
+    others = {
+        name: value
+        for name, value in spec.model_dump(
+            mode="json", include=set(ClipSettings.model_fields)
+        ).items()
+        if name not in shape and value != ClipSettings().model_dump(mode="json")[name]
+    }
+    text = (
+        f"{spec.num_frames} frames at {spec.fps:g} fps, {spec.width}x{spec.height}, "
+        f"{spec.num_inference_steps} steps, guidance {spec.guidance_scale:g}"
+    )
+    return f"{text}, {_listed(others)}" if others else text
+
+
+def _ancestors(result: ClipResult, parents: Mapping[str, ClipResult]) -> Iterator[tuple[str, str]]:
+    """Tell which clip a take was made from, and which one that."""
+    told: set[str] = set()
+    key = result.parent_key
+    while key is not None and key not in told:
+        told.add(key)
+        parent = parents.get(key)
+        origin = f"{parent.clip_id}, run {parent.run_id}" if parent else "not in this output"
+        yield "take of", f"{key} ({origin})"
+        key = parent.parent_key if parent else None
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value != "") or "-"
 
 
 def _about_failure(failure: ClipFailure) -> str:

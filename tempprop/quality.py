@@ -4,7 +4,9 @@ Every figure is in [0, 1], and is computed frame by frame, in memory that does n
 clip. Records also hold `RENDER_FIGURES`, which pictures alone do not tell.
 """
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +112,47 @@ def measure_quality(frames: Frames | Iterable[Frames]) -> dict[str, float]:
     for chunk in [frames] if isinstance(frames, np.ndarray) else frames:
         meter.add(chunk)
     return meter.figures()
+
+
+@dataclass(frozen=True)
+class Psnr:
+    """How close two clips are: peak signal-to-noise ratio in decibels, infinite where equal.
+
+    Attributes:
+        mean: Of the clip: that of the mean squared error of all its frames.
+        lowest: Of the frame that differs most.
+    """
+
+    mean: float
+    lowest: float
+
+
+def measure_psnr(pairs: Iterable[tuple[Frames, Frames]]) -> Psnr:
+    """Compare two clips frame by frame, in memory that does not grow with them.
+
+    A squared error e, averaged over pixels and channels, is `10 log10(255^2 / e)` decibels. Above
+    about 40 nobody sees a difference, of 20 everybody does.
+
+    Args:
+        pairs: The same frame of both, each of shape `(height, width, 3)`, uint8.
+
+    Raises:
+        ValueError: There are no frames, or two that belong together are of different shapes.
+    """
+    errors = [_squared_error(first, second) for first, second in pairs]
+    if not errors:
+        raise ValueError("clips without frames cannot be compared")
+    return Psnr(mean=_decibels(sum(errors) / len(errors)), lowest=_decibels(max(errors)))
+
+
+def _squared_error(first: Frames, second: Frames) -> float:
+    if first.shape != second.shape:
+        raise ValueError(f"frames of different shapes: {first.shape} and {second.shape}")
+    return float(np.mean(np.square(_levels_between(first, second), dtype=np.float64)))
+
+
+def _decibels(squared_error: float) -> float:
+    return 10 * math.log10(255**2 / squared_error) if squared_error else math.inf
 
 
 def _levels_between(first: Frames, second: Frames) -> npt.NDArray[np.uint8]:

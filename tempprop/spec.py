@@ -528,6 +528,8 @@ class ClipResult(Frozen):
         encoder: Media file settings.
         finishing: Steps between rendering and encoding.
         dtype: Precision that the clip was rendered in.
+        scheduler: What replaced the checkpoint's scheduler; None for nothing.
+        render_version: `RENDER_VERSION` of then; None in records that are older than this field.
         versions: Versions of the libraries that shape pixels.
         media: The file.
         provenance: What it says of where it comes from; None in records of before it said so.
@@ -551,6 +553,8 @@ class ClipResult(Frozen):
     encoder: EncoderConfig
     finishing: FinishingConfig = FinishingConfig()
     dtype: str
+    scheduler: SchedulerConfig | None = None
+    render_version: int | None = None
     versions: Mapping[str, str]
     media: Media
     provenance: Provenance | None = None

@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from records import key_of, spec_of
 from test_encode import encoded, moving
-from test_encoding_profiles import written
 from test_farm import config_of, planned
 
 from cluster.worker import RenderWorker
 from tempprop.encoding.profiles import PROFILES
 from tempprop.errors import InputError
+from tempprop.media_objects import files_of
 from tempprop.objects import list_names, put_file, read_object, write_object
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, Claim, claim_of
-from tempprop.provenance.reading import check_signature, is_marked
+from tempprop.provenance.marks import is_marked
 from tempprop.provenance.sealing import Seal, read_identity
+from tempprop.provenance.signatures import check_signature
 from tempprop.provenance.verification import verify_library
 from tempprop.provenance.xmp import READERS, add_xmp, read_xmp, xmp_packet
 from tempprop.spec import ClipResult, EncoderConfig, ModelIdentity, ProvenanceConfig
@@ -43,7 +44,7 @@ def certificates(tmp_path_factory):
     return make_certificates(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def provenance(certificates):
     return ProvenanceConfig(certificate=str(certificates.chain), private_key=str(certificates.key))
 
@@ -78,8 +79,7 @@ def test_every_file_says_for_machines_that_a_model_has_made_it(tmp_path, profile
     clip = encoded(
         [moving(num_frames)], tmp_path, num_frames=num_frames, encoder=encoder, seal=Seal(CLAIM)
     )
-    files = sorted(clip.path.glob(f"*{written(clip).suffix}")) if clip.is_sequence else [clip.path]
-    for file in (*files, clip.poster_path, clip.preview_path):
+    for file in (*files_of(clip.pattern), clip.poster_path, clip.preview_path):
         assert is_marked(file), file.name
         packet = read_xmp(file)
         assert (packet is not None) == (file.suffix in READERS)
@@ -90,7 +90,7 @@ def test_every_file_says_for_machines_that_a_model_has_made_it(tmp_path, profile
     for file in (clip.poster_path, clip.preview_path):
         with Image.open(file) as image:
             image.load()
-            assert image.getxmp()["xmpmeta"]["RDF"]["Description"]
+            assert described(image.info["xmp"])["dc:identifier"] == CLAIM.key
     assert clip.signature is None
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_is_not_what_its_name_says(tmp_path):
     for suffix in (".png", ".webp", ".gif", ".jpg"):
         path = tmp_path / f"a{suffix}"
         path.write_bytes(b"something else")
-        with pytest.raises(ValueError, match="is not what its name says|does not end"):
+        with pytest.raises(ValueError, match=r"is not what its name says|does not end"):
             add_xmp(path, xmp_packet(CLAIM))
         assert not is_marked(path)
 
@@ -183,13 +183,7 @@ def test_a_key_may_come_from_the_environment_and_is_never_shown(monkeypatch, cer
 # Verification of a library
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.s3)])
-def out(request, tmp_path):
-    return str(tmp_path / "out") if request.param == "local" else request.getfixturevalue("s3_uri")
-
-
-@pytest.fixture
-def library(out, provenance):
+def render_library(out, provenance):
     """Six clips: signed in themselves, with a sidecar, and not signed."""
     for name, profile, signing in (
         ("signed-1", "h264", provenance),
@@ -203,6 +197,22 @@ def library(out, provenance):
         config = config_of().model_copy(update=changes)
         result = RenderWorker("worker-1", out, config, "run-1", 1).render(planned(config, name))
         assert isinstance(result, ClipResult), result
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory, provenance):
+    out = tmp_path_factory.mktemp("rendered") / "out"
+    render_library(str(out), provenance)
+    return out
+
+
+@pytest.fixture
+def out(rendered, tmp_path):
+    return str(shutil.copytree(rendered, tmp_path / "out"))
+
+
+@pytest.fixture
+def library(out):
     return open_store(out)
 
 
@@ -224,7 +234,10 @@ def rewrite(store, name, change):
     write_object(store, name, change(read_object(store, name)))
 
 
-def flipped(content, at):
+def damaged(content):
+    """Change one bit of the first frame's data, in an MP4 or a PNG."""
+    start = next(content.index(mark) for mark in (b"mdat", b"IDAT") if mark in content)
+    at = start + 40
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
@@ -241,25 +254,34 @@ def test_a_library_that_is_whole(library, certificates):
     }
 
 
-def test_whatever_is_done_to_a_library_is_found(library, tmp_path):
-    signed, other = record_of(library, "signed-1"), record_of(library, "signed-2")
-    # One bit of the film, in the middle of the file.
-    rewrite(library, signed.media.url, lambda c: flipped(c, len(c) // 2))
-    # One bit of one frame of a sequence.
-    frames = record_of(library, "sidecar-2").media.url % 1
-    rewrite(library, frames, lambda c: flipped(c, len(c) - 30))
-    # Media and poster of another clip in their place.
-    plain = record_of(library, "plain-1")
-    write_object(library, plain.media.url, read_object(library, other.media.url))
+def harm(store):
+    """Damage a film and a frame of a sequence, and put the film of one clip in another's place."""
+    rewrite(store, record_of(store, "signed-1").media.url, damaged)
+    rewrite(store, record_of(store, "sidecar-2").media.url % 1, damaged)
+    other = read_object(store, record_of(store, "signed-2").media.url)
+    write_object(store, record_of(store, "plain-1").media.url, other)
+
+
+def test_whatever_is_done_to_a_library_is_found(library):
+    harm(library)
     found = problems(library)
     assert set(found) == {"signed-1", "sidecar-2", "plain-1"}
     assert any("sha256 is another" in each for each in found["signed-1"])
     assert any("the signature does not hold" in each for each in found["signed-1"])
     assert any("sha256 is another" in each for each in found["sidecar-2"])
-    assert any("those of" in each for each in found["plain-1"])
+    assert any("say that they are those of" in each for each in found["plain-1"])
 
 
-def test_a_record_that_was_edited_is_found(library, tmp_path):
+@pytest.mark.s3
+def test_a_library_in_a_bucket_is_verified_as_well(s3_uri, provenance):
+    render_library(s3_uri, provenance)
+    store = open_store(s3_uri)
+    assert problems(store, decode=True) == {}
+    harm(store)
+    assert set(problems(store)) == {"signed-1", "sidecar-2", "plain-1"}
+
+
+def test_a_record_that_was_edited_is_found(library):
     signed, sidecar = record_of(library, "signed-1"), record_of(library, "sidecar-1")
 
     def edit(result, **changes):
@@ -323,12 +345,12 @@ def verify(monkeypatch, capsys):
     return lambda *words: call("verify", *words)
 
 
-def test_the_command_lists_what_is_wrong_and_says_so_to_scripts(verify, library, out, tmp_path):
+def test_the_command_lists_what_is_wrong_and_says_so_to_scripts(verify, library, out):
     answer = verify(out)
     assert answer.code == 0
     assert "6 clips checked, 0 with problems; 4 signed" in answer.out
     result = record_of(library, "signed-1")
-    rewrite(library, result.media.url, lambda c: flipped(c, len(c) // 2))
+    rewrite(library, result.media.url, damaged)
     answer = verify(out)
     assert answer.code == 1
     assert "1 with problems" in answer.out
@@ -349,7 +371,7 @@ def test_a_single_file_is_verified_wherever_it_is(verify, library, out, tmp_path
     assert answer.code == 0, answer.out
     for words in ("trusted", "Test studio", "says so", result.key):
         assert words in answer.out
-    copy.write_bytes(flipped(copy.read_bytes(), copy.stat().st_size // 2))
+    copy.write_bytes(damaged(copy.read_bytes()))
     answer = verify(str(copy), *anchors, "--library", out)
     assert answer.code == 1
     assert "the signature does not hold" in answer.out

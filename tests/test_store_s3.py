@@ -11,6 +11,8 @@ from records import encoded_of, failure_of, key_of, result_of
 
 from tempprop import objects
 from tempprop.catalog import find_clip, read_catalog, write_catalog
+from tempprop.catalog_query import query_catalog
+from tempprop.catalog_upkeep import Upkeep, compact_catalog, rebuild_catalog
 from tempprop.errors import StoreError, StoreInputError
 from tempprop.media_objects import upload_media
 from tempprop.objects import create_object, put_file, read_object, write_object
@@ -133,6 +135,13 @@ def test_the_catalog(store):
         commit(store, result)
     write_catalog(store, "night-1", results)
     assert read_catalog(store, ["clip_id"])["clip_id"].to_pylist() == ["a", "b"]
+    assert find_clip(store, "b") == [results[1]]
+
+    write_catalog(store, "night-2", [result_of("c")])
+    assert compact_catalog(store) == Upkeep(rows=3, parts_before=2, parts=1)
+    with query_catalog(store, "SELECT clip_id FROM clips ORDER BY ALL DESC") as answer:
+        assert list(answer.rows) == [("c",), ("b",), ("a",)]
+    assert rebuild_catalog(store) == Upkeep(rows=2, parts_before=1, parts=1)
     assert find_clip(store, "b") == [results[1]]
 
 

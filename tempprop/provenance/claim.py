@@ -10,6 +10,9 @@ DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlg
 
 SOFTWARE = "tempprop"
 
+KEY_TAG = "tempprop_key"
+"""Name of the tag by which a media file leads back to its record."""
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -51,7 +54,7 @@ def software_version() -> str:
 def tags_of(claim: Claim) -> dict[str, str]:
     """Give the claim as tags of a container, for formats that have tags."""
     return {
-        "tempprop_key": claim.key,
+        KEY_TAG: claim.key,
         "clip_id": claim.clip_id,
         "digital_source_type": DIGITAL_SOURCE_TYPE,
         "software": f"{SOFTWARE} {software_version()}",

@@ -1,23 +1,22 @@
 """Are the media what their records say, and do they say truly where they come from?"""
 
-import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from tempprop.encode import CHECKSUMS
 from tempprop.encoding.probe import probe
 from tempprop.encoding.rates import frame_rate
 from tempprop.errors import EncodeError, StoreError
-from tempprop.media_objects import fetch_media
+from tempprop.media_objects import digest_of, fetch_media, files_of, sha256_of
 from tempprop.objects import Store, fetch_file
-from tempprop.provenance.reading import SignatureCheck, check_signature, is_marked, tags
+from tempprop.provenance.marks import is_marked, key_in
 from tempprop.provenance.sealing import SIGNED_SUFFIXES
+from tempprop.provenance.signatures import SignatureCheck, check_signature
 from tempprop.provenance.xmp import can_hold_xmp
-from tempprop.spec import ClipResult
+from tempprop.spec import RENDER_VERSION, ClipResult, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
 
 CHECKERS = 4
@@ -98,9 +97,7 @@ def _checked(store: Store, key: str, trust_anchors: str | None, decode: bool) ->
         result = read_result(store, key)
     except StoreError as error:
         return ClipCheck(key, problems=(f"the record cannot be read: {error}",))
-    signature, problems = SignatureCheck(""), []
-    if result.key != key:
-        problems.append(f"the record says that it is that of {result.key[:16]}")
+    signature, problems = SignatureCheck(""), list(_problems_of_record(result, key))
     with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
         try:
             media = fetch_media(store, result.media, Path(directory))
@@ -126,30 +123,28 @@ def _checked(store: Store, key: str, trust_anchors: str | None, decode: bool) ->
 
 def _problems_of_files(result: ClipResult, media: Path) -> Iterator[str]:
     """Compare the bytes with the record, and look for the mark."""
-    files = _files_of(result, media)
+    files = files_of(media)
     size = sum(file.stat().st_size for file in files)
     if size != result.media.bytes:
         yield f"the media have {size:,} bytes, and the record says {result.media.bytes:,}"
-    digests = {file.name: sha256_of(file) for file in files}
-    listed = "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
-    whole = sha256_of_text(listed) if result.media.checksums_url else digests[media.name]
-    if whole != result.media.sha256:
+    if digest_of(result.media, media) != result.media.sha256:
         yield "the media are not those of the record: their sha256 is another"
-    if result.provenance is not None and not _all_marked(files):
+    if result.provenance is not None and not all(is_marked(file) for file in files):
         yield "the media do not say that a model has made them"
-    told = tags(files[0]).get("tempprop_key")
-    if told is not None and told != result.key:
+    told = key_in(files[0])
+    if told and told != result.key:
         yield f"the media say that they are those of {told[:16]}"
 
 
-def _files_of(result: ClipResult, media: Path) -> list[Path]:
-    if result.media.checksums_url is None:
-        return [media]
-    return sorted(file for file in media.parent.glob(f"*{media.suffix}") if file.name != CHECKSUMS)
-
-
-def _all_marked(files: Iterable[Path]) -> bool:
-    return all(is_marked(file) for file in files)
+def _problems_of_record(result: ClipResult, key: str) -> Iterator[str]:
+    """Work out the key again, which names all that shapes the pixels."""
+    if result.key != key:
+        yield f"the record says that it is that of {result.key[:16]}"
+    shaping = ("dtype", "scheduler", "encoder", "finishing")
+    config = RenderConfig.model_validate({name: getattr(result, name) for name in shaping})
+    here = clip_key(result.spec, config, result.model, result.init_image_sha256)
+    if here != key and result.render_version == RENDER_VERSION:
+        yield "its key says that it was rendered from another spec, model or settings"
 
 
 def _signature_of(
@@ -204,7 +199,7 @@ def verify_file(
         StoreError: The library does not answer.
     """
     signature, digest = check_signature(path, trust_anchors), sha256_of(path)
-    key = tags(path).get("tempprop_key") or signature.clip.get("key", "")
+    key = key_in(path) or signature.clip.get("key", "")
     marked = is_marked(path)
     problems = _problems_of_signature(signature, trust_anchors, expected=False)
     if not marked and (can_hold_xmp(path) or path.suffix in SIGNED_SUFFIXES):
@@ -222,14 +217,3 @@ def _problems_of_origin(library: Store, key: str, digest: str) -> list[str]:
     if read_result(library, key).media.sha256 != digest:
         return ["it is not the file of its record: its sha256 is another"]
     return []
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, a piece at a time."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_of_text(text: str) -> str:
-    """Hash a text."""
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What a media file says of itself, and whether that can be believed."""
+"""Whether what a media file says of itself is signed, by whom, and whether that holds."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
 import c2pa
 
-from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
 from tempprop.provenance.signing import CLIP_ASSERTION, MEDIA_ASSERTION, MIME_TYPES
-from tempprop.provenance.xmp import read_xmp
-
-TAGGED = {".mp4", ".mov", ".mkv", ".webm"}
 
 
 @dataclass(frozen=True)
@@ -77,38 +72,3 @@ def _found(report: dict[str, Any], state: str | None) -> SignatureCheck:
         media_sha256=assertions.get(MEDIA_ASSERTION, {}).get("sha256"),
         source_type=made[0].get("digitalSourceType", "") if made else "",
     )
-
-
-def is_marked(path: Path) -> bool:
-    """Tell whether a media file says, for machines, that a model has made it."""
-    return (
-        DIGITAL_SOURCE_TYPE in (_packet(path) or "") or DIGITAL_SOURCE_TYPE in tags(path).values()
-    )
-
-
-def tags(path: Path) -> dict[str, str]:
-    """Read the tags of a file's container; none where its format has none, or it cannot be read."""
-    if path.suffix == ".exr":
-        return _exr_header(path)
-    if path.suffix not in TAGGED:
-        return {}
-    try:
-        with av.open(str(path)) as container:
-            return {name.lower(): value for name, value in container.metadata.items()}
-    except av.FFmpegError:
-        return {}
-
-
-def _exr_header(path: Path) -> dict[str, str]:
-    import OpenEXR  # noqa: PLC0415 - for those who have such files
-
-    with OpenEXR.File(str(path)) as file:
-        return {name: value for name, value in file.header().items() if isinstance(value, str)}
-
-
-def _packet(path: Path) -> str | None:
-    try:
-        packet = read_xmp(path)
-    except ValueError:
-        return None
-    return packet.decode(errors="replace") if packet is not None else None
