@@ -51,6 +51,7 @@ from tempprop.unfinished import (
     remove_unfinished,
     unfinished_keys,
 )
+from tempprop.watermark import watermarked
 
 if TYPE_CHECKING:
     from cluster.model_rendering import ModelRendering
@@ -234,7 +235,7 @@ class RenderWorker:
             try:
                 with closing(frames):
                     encoded = encode_clip(
-                        frames,
+                        watermarked(frames, self._config.watermark),
                         directory,
                         f"{spec.clip_id}.{key[:16]}",
                         fps=spec.fps,
@@ -310,6 +311,7 @@ class RenderWorker:
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             finishing=self._config.finishing,
+            watermark=self._config.watermark,
             dtype=self._config.dtype,
             scheduler=self._config.scheduler,
             render_version=RENDER_VERSION,

@@ -21,6 +21,7 @@ from tempprop.provenance.claim import claim_of
 from tempprop.provenance.sealing import Seal
 from tempprop.render import render_clips
 from tempprop.spec import ClipSpec, EncoderConfig, RenderConfig, clip_key
+from tempprop.watermark import watermarked
 
 logger = logging.getLogger("tempprop.preview")
 
@@ -135,7 +136,7 @@ def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) ->
     picture = picture_digest(spec.init_image) if spec.init_image is not None else None
     key = clip_key(spec, config, model.identity, picture)
     return encode_clip(
-        (chunk.frames for chunk in chunks),
+        watermarked((chunk.frames for chunk in chunks), config.watermark),
         directory,
         stem,
         fps=spec.fps,

@@ -38,6 +38,7 @@ from tempprop.spec import (
 )
 from tempprop.store import open_store
 from tempprop.test_card import draw_test_card, identify_test_card, is_test_card
+from tempprop.watermark import watermarked
 from tempprop.whole_files import draft_of
 
 WEIGHTS = "weights"
@@ -197,7 +198,7 @@ def _render(
     chunks, identity, device = _frames(result, config)
     with _threads_of(result):
         encoded = encode_clip(
-            (chunk.frames for chunk in chunks),
+            watermarked((chunk.frames for chunk in chunks), config.watermark),
             directory,
             "rebuilt",
             fps=result.spec.fps,
@@ -233,6 +234,7 @@ def _config(store: Store, result: ClipResult, *, allow_pickle: bool) -> RenderCo
             "allow_pickle": allow_pickle,
             "encoder": result.encoder,
             "finishing": result.finishing,
+            "watermark": result.watermark,
             "frames_per_batch": result.frames_per_batch,
         }
     )

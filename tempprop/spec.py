@@ -274,6 +274,34 @@ class FinishingConfig(Frozen):
     interpolate_fps: float | None = Field(default=None, gt=0, le=240)
 
 
+class WatermarkConfig(Frozen):
+    """A visible watermark, of a text or a picture.
+
+    Attributes:
+        text: What is written, on one line.
+        image: Path of a picture, best a PNG with what is transparent; it takes the place of a text.
+        image_sha256: Digest of the picture's file, which is looked up where it is not given.
+        corner: Where it stands.
+        opacity: 0 to 1.
+        height: Of its letters or of the picture, as a share of the clip's height.
+        margin: To the edges, as a share of the clip's height.
+    """
+
+    text: str | None = Field(default=None, min_length=1, max_length=200)
+    image: str | None = Field(default=None, min_length=1)
+    image_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    corner: Literal["top-left", "top-right", "bottom-left", "bottom-right"] = "bottom-right"
+    opacity: float = Field(default=0.7, gt=0, le=1)
+    height: float = Field(default=0.05, gt=0, le=1)
+    margin: float = Field(default=0.03, ge=0, le=0.4)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "WatermarkConfig":
+        if (self.text is None) == (self.image is None):
+            raise PydanticCustomError("watermark", "give a text or an image, one of both")
+        return self
+
+
 class ProvenanceConfig(Frozen):
     """What media say of where they come from; see `tempprop.provenance`.
 
@@ -389,6 +417,7 @@ class RenderConfig(Frozen):
         encoder: Media file settings.
         finishing: Steps before encoding: larger pictures, frames in between.
         provenance: What media say of where they come from.
+        watermark: Drawn on every frame; None for none.
         workers: Worker processes.
         resources: The type of accelerator that the clips of a model need, by the name of the model:
             a type as Ray names it, such as `A100` or `H100`. Other models render on any.
@@ -406,6 +435,7 @@ class RenderConfig(Frozen):
     encoder: EncoderConfig = EncoderConfig()
     finishing: FinishingConfig = FinishingConfig()
     provenance: ProvenanceConfig = ProvenanceConfig()
+    watermark: WatermarkConfig | None = None
     workers: WorkerConfig = WorkerConfig()
     resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
@@ -532,6 +562,7 @@ class ClipResult(Frozen):
         render_version: `RENDER_VERSION` of then; None in records that are older than this field.
         versions: Versions of the libraries that shape pixels.
         media: The file.
+        watermark: What is drawn on its frames; None for nothing.
         provenance: What it says of where it comes from; None in records of before it said so.
         quality: Temporal figures of the clip, see `tempprop.quality`.
         seconds: Time spent.
@@ -557,6 +588,7 @@ class ClipResult(Frozen):
     render_version: int | None = None
     versions: Mapping[str, str]
     media: Media
+    watermark: WatermarkConfig | None = None
     provenance: Provenance | None = None
     quality: Mapping[str, float]
     seconds: StageSeconds
@@ -641,6 +673,9 @@ def clip_key(
         "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
         "encoder": config.encoder.model_dump(mode="json", exclude={"preview"}),
         "finishing": config.finishing.model_dump(mode="json"),
+        "watermark": config.watermark.model_dump(mode="json", exclude={"image"})
+        if config.watermark is not None
+        else None,
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -140,7 +140,7 @@ def _problems_of_record(result: ClipResult, key: str) -> Iterator[str]:
     """Work out the key again, which names all that shapes the pixels."""
     if result.key != key:
         yield f"the record says that it is that of {result.key[:16]}"
-    shaping = ("dtype", "scheduler", "encoder", "finishing")
+    shaping = ("dtype", "scheduler", "encoder", "finishing", "watermark")
     config = RenderConfig.model_validate({name: getattr(result, name) for name in shaping})
     here = clip_key(result.spec, config, result.model, result.init_image_sha256)
     if here != key and result.render_version == RENDER_VERSION:
