@@ -17,6 +17,10 @@ SHADOW = 0.6
 """Opacity of the shadow that keeps a white text legible before a white wall."""
 
 
+LEAST_LETTERS = 12
+"""Height of letters in pixels below which nobody can read them."""
+
+
 def watermarked(
     chunks: Generator[Frames, None, None], config: WatermarkConfig | None
 ) -> Generator[Frames, None, None]:
@@ -67,7 +71,10 @@ def picture_sha256(path: str) -> str:
 def _layer(width: int, height: int, config: WatermarkConfig) -> Frames:
     """Draw the watermark alone, on what is transparent: `(height, width, 4)`."""
     tall = max(1, round(config.height * height))
-    mark = _picture(config, tall) if config.image is not None else _text(config.text or "", tall)
+    if config.image is not None:
+        mark = _picture(config, tall)
+    else:
+        mark = _text(config.text or "", max(tall, LEAST_LETTERS))
     widest = max(1, width - 2 * round(config.margin * height))
     if mark.width > widest:
         smaller = max(1, round(mark.height * widest / mark.width))

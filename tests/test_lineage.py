@@ -160,7 +160,7 @@ def test_everything_that_shaped_a_clip_is_told(call, store):
         f"LoRA      look.safetensors at 0.5 ({'c' * 16})",
         f"picture   art.png ({'1' * 64})",
         "denoised  in float32, scheduler that of the model",
-        "encoder   codec h264, crf 18",
+        "encoder   profile h264, crf 18",
         "versions  torch 2",
         "hardware  host node-1",
         "run       night-1, attempt 1",
