@@ -50,6 +50,7 @@ class Worker:
         models: Models that it has in memory, by its last report or by what it was given since.
         set_aside: Whether it gets no more clips.
         draining: Whether its machine is about to be taken away.
+        started_at: When Ray was asked for it.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Worker:
     models: tuple[Weights, ...] = ()
     set_aside: bool = False
     draining: bool = False
+    started_at: float = field(default_factory=time.monotonic)
 
     @property
     def up(self) -> bool:
@@ -181,6 +183,7 @@ class WorkerPool:
         self.pace = Pace(self._config)
         self._started = 0
         self._failed_starts = 0
+        self._failed_start_at = 0.0
         self._start_again_at = 0.0
         self._last_up = time.monotonic()
         self._looked_at = time.monotonic()
@@ -267,7 +270,7 @@ class WorkerPool:
             self._failed_starts = 0
             return
         if not who.gpu:
-            self._note_failed_start(reason)
+            self._note_failed_start(worker, reason)
         yield from self._set_aside(worker, reason)
 
     def ask_for_reports(self) -> None:
@@ -340,7 +343,7 @@ class WorkerPool:
         """Take a worker that died off the list, and make sure that nothing of it is left."""
         self.workers.remove(worker)
         if not worker.up:
-            self._note_failed_start(what)
+            self._note_failed_start(worker, what)
         ray.kill(worker.actor)
         if worker.process is not None:
             with suppress(RayError, ValueError):
@@ -371,9 +374,13 @@ class WorkerPool:
         self.workers.remove(worker)
         ray.kill(worker.actor)
 
-    def _note_failed_start(self, what: str) -> None:
-        self._failed_starts += 1
+    def _note_failed_start(self, worker: Worker, what: str) -> None:
         self._last_trouble = what
+        if worker.started_at < self._failed_start_at:
+            # It was starting beside one that failed: a blow to all of them is one failure.
+            return
+        self._failed_start_at = time.monotonic()
+        self._failed_starts += 1
         self._start_again_at = time.monotonic() + back_off_seconds(self._failed_starts)
 
     def _suspect(self, place: str, attempt: Attempt, job: Job) -> Iterator[Event]:

@@ -197,7 +197,7 @@ def at_work(event: object) -> bool:
 
 
 def all_at_work(event: object) -> bool:
-    """Every GPU has a clip that renders and one that waits: whoever is hit has something to lose."""
+    """Every GPU has a clip that renders and one that waits: whoever is hit loses something."""
     return isinstance(event, Progress) and event.in_work >= 2 * MACHINES * GPUS
 
 

@@ -135,7 +135,9 @@ def test_a_machine_is_lost_with_its_clips(cluster, tmp_path):
 
 def test_a_machine_joins_and_gets_work(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.LOOK_AGAIN_SECONDS", 1.0)
-    night = Night(tmp_path, seconds=5.0).run(once(lambda night: add_machine(cluster, GPUS)))
+    night = Night(tmp_path, seconds=4.0, clips=48).run(
+        once(lambda night: add_machine(cluster, GPUS))
+    )
     night.check("a machine joins")
     assert max(event.workers for event in night.of(Progress)) > MACHINES * GPUS
 

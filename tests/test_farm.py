@@ -137,6 +137,31 @@ def test_a_worker_that_hangs_while_it_loads_is_killed_and_replaced(tmp_path, sto
     assert not psutil.pid_exists(int(stuck.read_text()))
 
 
+def test_a_blow_that_hits_all_workers_while_they_start_does_not_end_the_run(tmp_path):
+    """Three failed starts in a row do; these three are at once."""
+    fallen = tmp_path / "fallen"
+    fallen.mkdir()
+
+    class FallingWorker(RenderWorker):
+        def load(self, clip):
+            if len(list(fallen.iterdir())) < GPUS:
+                (fallen / str(os.getpid())).touch()
+                while len(list(fallen.iterdir())) < GPUS:
+                    time.sleep(0.1)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().load(clip)
+
+    config = config_of()
+    factory = WorkerFactory(
+        WorkerLayout(GPUS, 0, 1), str(tmp_path / "out"), config, "run", ray.remote(FallingWorker)
+    )
+    clips = queue_of([planned(config, f"clip-{n}") for n in range(6)])
+    events = list(dispatch(clips, factory, threading.Event()))
+    assert len(list(fallen.iterdir())) == GPUS
+    assert not of(events, GaveOut)
+    assert len(committed(events)) == 6
+
+
 @pytest.mark.chaos
 def test_a_gpu_that_fails_what_succeeds_elsewhere_is_quarantined(tmp_path):
     config = config_of(seconds=0.5, quarantine_after=2)
