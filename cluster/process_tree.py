@@ -21,7 +21,7 @@ class ProcessOnNode:
     """A process of the cluster.
 
     Attributes:
-        node_id: Ray's name of its machine.
+        node_id: Ray's name of its machine; empty outside of Ray.
         pid: Its number there.
         started_at: When it started, as `psutil.Process.create_time` tells it.
     """
@@ -33,7 +33,8 @@ class ProcessOnNode:
 
 def this_process() -> ProcessOnNode:
     """Describe the process of the actor or task that asks."""
-    node_id = ray.get_runtime_context().get_node_id()
+    # Asking for the context would start a Ray where there is none.
+    node_id = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
     return ProcessOnNode(node_id, os.getpid(), psutil.Process().create_time())
 
 

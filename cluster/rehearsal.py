@@ -88,6 +88,7 @@ def made_up_result(clip: PlannedClip, config: RenderConfig) -> ClipResult:
         spec=clip.spec,
         model=clip.identity,
         encoder=config.encoder,
+        finishing=config.finishing,
         dtype=config.dtype,
         versions={},
         media=MEDIA,

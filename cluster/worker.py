@@ -25,6 +25,7 @@ from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
 from tempprop.lineage import media_tags
 from tempprop.machine import processor, shaping_versions
+from tempprop.media_objects import upload_media
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
 from tempprop.quality import QualityMeter
@@ -38,7 +39,7 @@ from tempprop.spec import (
     StageSeconds,
     prompt_keyframes,
 )
-from tempprop.store import commit, open_store, upload_media
+from tempprop.store import commit, open_store
 from tempprop.test_card import draw_test_card, is_test_card
 from tempprop.unfinished import (
     UNFINISHED,
@@ -230,12 +231,13 @@ class RenderWorker:
                     encoded = encode_clip(
                         frames,
                         directory,
-                        key[:16],
+                        f"{spec.clip_id}.{key[:16]}",
                         fps=spec.fps,
                         num_frames=spec.num_frames,
                         width=spec.width,
                         height=spec.height,
                         encoder=self._config.encoder,
+                        finishing=self._config.finishing,
                         metadata=media_tags(key, spec.clip_id),
                     )
             except Interrupted as reason:
@@ -291,6 +293,7 @@ class RenderWorker:
             model=clip.identity,
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
+            finishing=self._config.finishing,
             dtype=self._config.dtype,
             scheduler=self._config.scheduler,
             render_version=RENDER_VERSION,

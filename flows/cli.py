@@ -221,7 +221,14 @@ def validate(
 @app.command()
 def preview(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the clip shows.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The .mp4 file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The file to write; its suffix is that of the profile, such as .mp4.",
+        ),
+    ],
     config: ConfigOption = "mini",
     changes: SetOption = None,
     seed: SeedOption = 0,
@@ -239,9 +246,10 @@ def preview(
     from tempprop.preview import preview_clip
 
     encoded = preview_clip(prompt, out, _load_config(config, changes), seed, init_image)
+    found = encoded.probe
     print(
-        f"{encoded.path}: {encoded.num_frames} frames, "
-        f"{encoded.width}x{encoded.height}, {encoded.duration_seconds:.1f} s"
+        f"{encoded.path}: {found.num_frames} frames, "
+        f"{found.width}x{found.height}, {found.duration_seconds:.1f} s"
     )
 
 

@@ -29,7 +29,7 @@ from tempprop.catalog import read_catalog, write_catalog
 from tempprop.clip_queue import open_queue
 from tempprop.config import load_config
 from tempprop.contact_sheet import MOST_CLIPS, ClipOnSheet, write_contact_sheet
-from tempprop.objects import fetch_file
+from tempprop.media_objects import fetch_media
 from tempprop.plan import Plan, plan_batch
 from tempprop.preflight import Preflight, check_batch, identify
 from tempprop.spec import RenderConfig
@@ -228,8 +228,7 @@ def _write_sheet(store: Store, run_id: str, tally: Tally, directory: Path) -> st
         return None
     clips = []
     for result in sorted(iter_results(store, tally.shown), key=lambda result: result.clip_id):
-        media = directory / f"{result.key}.mp4"
-        fetch_file(store, result.media.url, media)
+        media = fetch_media(store, result.media, directory)
         clips.append(ClipOnSheet(result.spec.prompt, media, result.clip_id))
     path = directory / "contact_sheet.png"
     write_contact_sheet(clips, path)

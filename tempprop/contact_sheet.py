@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tempprop.errors import EncodeError
+from tempprop.errors import ClipError, EncodeError
 from tempprop.frames import Frames
+from tempprop.media_frames import iter_frames
 from tempprop.whole_files import draft_of
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -97,21 +97,10 @@ def sample_frames(media: Frames | Path, count: int) -> list[Frames]:
     if isinstance(media, np.ndarray):
         return [media[number] for number in evenly_spaced(len(media), count)]
     try:
-        with av.open(str(media)) as container:
-            stream = container.streams.video[0]
-            wanted = set(evenly_spaced(_count_frames(container, stream), count))
-            container.seek(0)
-            return [
-                frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-                for number, frame in enumerate(container.decode(stream))
-                if number in wanted
-            ]
-    except (av.FFmpegError, IndexError) as error:
-        raise EncodeError(f"{media.name} does not decode: {error}") from error
-
-
-def _count_frames(container: "av.container.InputContainer", stream: "av.VideoStream") -> int:
-    return stream.frames or sum(1 for _ in container.decode(stream))
+        wanted = set(evenly_spaced(sum(1 for _ in iter_frames(media)), count))
+        return [frame for number, frame in enumerate(iter_frames(media)) if number in wanted]
+    except ClipError as error:
+        raise EncodeError(f"{media.name}: {error}") from error
 
 
 def evenly_spaced(length: int, count: int) -> list[int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tempprop.encode import find_ffmpeg
+from tempprop.encoding.ffmpeg import find_ffmpeg
 from tempprop.model_files import cache_directory
 from tempprop.pipeline import load_pipeline
 from tempprop.store import check_store, open_store

@@ -1,124 +1,68 @@
 """Frames in, a verified media file out.
 
-Frames stream into ffmpeg as fast as it takes them, so that a long clip never lies in memory. The
-file that comes out is decoded to its end before anybody else sees it under its name.
+Frames stream into ffmpeg as fast as it takes them, so that a long clip never lies in memory. What
+comes out is decoded to its end before anybody else sees it under its name.
 """
 
 import contextlib
 import hashlib
-import math
-import os
-import shutil
-import subprocess
-import threading
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from fractions import Fraction
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
-import av
-import ffmpeg
-import imageio_ffmpeg
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
+from tempprop.encoding.command import Encoder, RawVideo, choose_encoder, encode_command
+from tempprop.encoding.ffmpeg import running
+from tempprop.encoding.finishing import finished_length, finished_size
+from tempprop.encoding.limits import rate_problem
+from tempprop.encoding.probe import Probe, probe
+from tempprop.encoding.profiles import PROFILES, Profile
+from tempprop.encoding.rates import frame_rate
 from tempprop.errors import DiskFullError, EncodeError
 from tempprop.frames import Frames
-from tempprop.spec import EncoderConfig
+from tempprop.media_frames import PREVIEW_SUFFIX
+from tempprop.spec import EncoderConfig, FinishingConfig
 from tempprop.storage_faults import DISK_FULL
 
-THREADS = 4
-"""A fixed number, because x264's bytes depend on it: the same frames give the same file."""
-
-STDERR_BYTES = 16_384
-MESSAGE_CHARACTERS = 600
 POSTER_QUALITY = 92
-LARGEST_RATE_TERM = 1_001_000
-"""ffmpeg rounds rates whose numerator or denominator is larger."""
+CHECKSUMS = "SHA256SUMS"
 
 TOLERANCE = 1e-3
 """Relative rounding of rates and lengths in the container."""
 
-LENGTH_TOLERANCE_SECONDS = 2e-3
-"""MP4 cuts lengths to milliseconds."""
-
-EXIT_SECONDS = 10.0
-"""How long ffmpeg may take to leave after it has closed its input."""
-
-CODEC = "h264"
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a media file turned out to hold when it was decoded to its end.
-
-    Attributes:
-        codec: Name of the video codec.
-        width: Pixels.
-        height: Pixels.
-        fps: Frames per second.
-        num_frames: Frames that decode.
-        duration_seconds: Length of the video stream.
-    """
-
-    codec: str
-    width: int
-    height: int
-    fps: float
-    num_frames: int
-    duration_seconds: float
-
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A verified local media file and its poster, both synced to the disk.
+    """A verified local media file with its poster and preview.
 
     Attributes:
-        path: The media file.
+        path: The media file; of a sequence, the directory with the files of its frames, as
+            `frame_pattern` names them, and `SHA256SUMS`.
         poster_path: JPEG of frame 0.
-        sha256: Digest of the media file, hexadecimal.
-        bytes: Size of the media file.
-        codec: Name of the video codec as probed.
-        width: Pixels.
-        height: Pixels.
-        fps: Frames per second.
-        num_frames: Frames that decode.
-        duration_seconds: Length.
+        preview_path: Small WebP animation; None where none was asked for.
+        sha256: Digest of the media file, hexadecimal; of a sequence, that of `SHA256SUMS`.
+        bytes: Size of the media file, or of all files of the sequence.
+        probe: What it holds.
+        encoder: Who encoded it.
+        is_sequence: Whether each frame is a file of its own.
         seconds: Wall-clock time of encoding, probing and hashing; the time in which the frames
             were being made counts too.
     """
 
     path: Path
     poster_path: Path
+    preview_path: Path | None
     sha256: str
     bytes: int
-    codec: str
-    width: int
-    height: int
-    fps: float
-    num_frames: int
-    duration_seconds: float
+    probe: Probe
+    encoder: Encoder
+    is_sequence: bool
     seconds: float
-
-
-def find_ffmpeg() -> str:
-    """Find ffmpeg: the one on PATH, else the one that comes with imageio-ffmpeg.
-
-    Returns:
-        Path of the program.
-
-    Raises:
-        EncodeError: There is neither.
-    """
-    on_path = shutil.which("ffmpeg")
-    if on_path:
-        return on_path
-    try:
-        return str(imageio_ffmpeg.get_ffmpeg_exe())
-    except RuntimeError as error:
-        raise EncodeError("there is no ffmpeg. Install it, or imageio-ffmpeg") from error
 
 
 def encode_clip(
@@ -131,12 +75,13 @@ def encode_clip(
     width: int,
     height: int,
     encoder: EncoderConfig,
+    finishing: FinishingConfig | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> EncodedClip:
-    """Encode a clip to H.264 in MP4, verify the file and write a poster beside it.
+    """Encode a clip, verify it, and write a poster and a preview beside it.
 
-    Colors are converted to and tagged as BT.709, limited range, 4:2:0. The same frames, settings
-    and ffmpeg give the same bytes.
+    Profiles with luma and chroma are converted to and tagged as BT.709, limited range; the others
+    stay RGB. The same frames, settings and ffmpeg give the same bytes.
 
     Args:
         frames: Chunks of shape `(frames, height, width, 3)`, uint8, RGB, in order.
@@ -146,8 +91,9 @@ def encode_clip(
         num_frames: How many frames there have to be in all.
         width: Pixels, even.
         height: Pixels, even.
-        encoder: Media file settings.
-        metadata: Tags to keep in the file.
+        encoder: Kind of media file, and its settings.
+        finishing: Steps before encoding; None for none.
+        metadata: Tags to keep in the file, where its format has any.
 
     Returns:
         The finished files.
@@ -161,193 +107,84 @@ def encode_clip(
     started = time.monotonic()
     if Path(name).name != name:
         raise EncodeError(f"not a file name: {name!r}")
-    rate = frame_rate(fps)
-    final, poster = directory / f"{name}.mp4", directory / f"{name}.jpg"
-    partial = directory / f".{name}.partial.mp4"
-    command = _command(partial, rate, (width, height), encoder, metadata or {})
-    try:
-        with _running(command) as write:
-            first_frame = _feed(frames, write, num_frames, (height, width, 3))
-        found = probe(partial)
-        _compare(found, num_frames, width, height, rate)
+    profile, finishing = PROFILES[encoder.profile], finishing or FinishingConfig()
+    video = RawVideo(width, height, num_frames, frame_rate(fps))
+    if problem := rate_problem(fps, encoder, finishing):
+        raise EncodeError(". ".join(problem))
+    chosen = choose_encoder(encoder)
+    with _workplace(directory, name) as work:
+        media, poster = _media_in(work, name, profile), work / f"{name}.jpg"
+        preview = work / f"{name}{PREVIEW_SUFFIX}" if encoder.preview else None
+        command = encode_command(
+            video,
+            media,
+            preview,
+            config=encoder,
+            encoder=chosen,
+            finishing=finishing,
+            metadata=metadata or {},
+        )
+        pixels = hashlib.sha256()
+        with running(command) as write:
+            first_frame = _feed(frames, write, video, pixels)
+        if encoder.profile == "exr":
+            _turn_into_exr(work / name, metadata or {})
+        found = _proven(media, profile, video, finishing, pixels.hexdigest())
+        if preview is not None:
+            _prove_preview(preview)
         with _local_files():
             _write_poster(first_frame, poster)
-            digest = _sync_and_hash(partial)
-            partial.replace(final)
-    except BaseException:
-        poster.unlink(missing_ok=True)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-    return EncodedClip(
-        path=final,
-        poster_path=poster,
-        sha256=digest,
-        bytes=final.stat().st_size,
-        **asdict(found),
-        seconds=time.monotonic() - started,
-    )
-
-
-def frame_rate(fps: float) -> Fraction:
-    """Write a frame rate as the fraction that ffmpeg keeps exactly, as in 24000/1001.
-
-    Raises:
-        EncodeError: The rate is too low to be written.
-    """
-    rate = Fraction(fps).limit_denominator(LARGEST_RATE_TERM // max(1, math.ceil(fps)))
-    if rate <= 0:
-        raise EncodeError(f"{fps} frames per second are too few")
-    return rate
-
-
-def probe(path: Path) -> Probe:
-    """Decode the video of a media file to its end, and measure it.
-
-    Args:
-        path: A file that PyAV reads.
-
-    Returns:
-        What it holds.
-
-    Raises:
-        EncodeError: It cannot be decoded, or has no video.
-    """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            num_frames = sum(1 for _ in container.decode(stream))
-            return Probe(
-                codec=stream.codec_context.name,
-                width=stream.codec_context.width,
-                height=stream.codec_context.height,
-                fps=float(stream.average_rate or 0),
-                num_frames=num_frames,
-                duration_seconds=float((stream.duration or 0) * (stream.time_base or 0)),
+            files = sorted((work / name).iterdir()) if profile.is_sequence else [media]
+            digests = {file.name: _sha256(file) for file in files}
+            sums = _write_sums(work / name, digests) if profile.is_sequence else None
+            return EncodedClip(
+                poster_path=_published(poster, directory),
+                preview_path=_published(preview, directory) if preview is not None else None,
+                sha256=sums or digests[media.name],
+                bytes=sum(file.stat().st_size for file in files),
+                probe=found,
+                encoder=chosen,
+                is_sequence=profile.is_sequence,
+                path=_published(work / name if profile.is_sequence else media, directory),
+                seconds=time.monotonic() - started,
             )
-    except (av.FFmpegError, IndexError) as error:
-        raise EncodeError(f"{path.name} does not decode: {error}. Render the clip again") from error
-
-
-def _command(
-    target: Path,
-    rate: Fraction,
-    size: tuple[int, int],
-    encoder: EncoderConfig,
-    metadata: Mapping[str, str],
-) -> list[str]:
-    frames = ffmpeg.input(
-        "pipe:", format="rawvideo", pix_fmt="rgb24", video_size=size, framerate=str(rate)
-    )
-    # Tags alone would only relabel ffmpeg's default BT.601 conversion.
-    bt709 = frames.filter(
-        "scale",
-        in_range="full",
-        out_range="tv",
-        out_color_matrix="bt709",
-        flags="bicubic+accurate_rnd+full_chroma_int",
-    ).filter("format", "yuv420p")
-    tags = {f"metadata:g:{n}": f"{key}={value}" for n, (key, value) in enumerate(metadata.items())}
-    output = ffmpeg.output(
-        bt709,
-        str(target.resolve()),
-        vcodec="libx264",
-        crf=encoder.crf,
-        preset=encoder.preset,
-        threads=THREADS,
-        color_primaries="bt709",
-        color_trc="bt709",
-        colorspace="bt709",
-        color_range="tv",
-        movflags="+faststart+use_metadata_tags",
-        loglevel="error",
-        hide_banner=None,
-        **tags,
-    )
-    command: list[str] = ffmpeg.compile(output, cmd=find_ffmpeg(), overwrite_output=True)
-    return command
-
-
-class _EncoderGoneError(Exception):
-    """ffmpeg closed its input before it had all frames."""
 
 
 @contextlib.contextmanager
-def _running(command: list[str]) -> Iterator[Callable[[memoryview], None]]:
-    """Run ffmpeg, and leave neither a process nor a pipe behind.
+def _workplace(directory: Path, name: str) -> Iterator[Path]:
+    """Give a hidden directory on the same disk, so that finished files are only renamed."""
+    with _local_files():
+        work = tempfile.TemporaryDirectory(
+            prefix=f".{name}.", suffix=".partial", dir=directory, ignore_cleanup_errors=True
+        )
+    with work as path:
+        yield Path(path)
 
-    Yields:
-        A function that hands it raw frames, and waits while it is busy.
 
-    Raises:
-        EncodeError: ffmpeg did not start, or failed.
+def _media_in(work: Path, name: str, profile: Profile) -> Path:
+    """Name the file that ffmpeg writes, or the pattern of the files."""
+    if not profile.is_sequence:
+        return work / f"{name}{profile.suffix}"
+    frames = work / name
+    with _local_files():
+        frames.mkdir()
+    return frame_pattern(frames, name, f".{profile.encoder}")
+
+
+def frame_pattern(directory: Path, name: str, suffix: str) -> Path:
+    """Name the files of a sequence as FFmpeg does, from 0 on.
+
+    Returns:
+        A path in whose last part `%05d` stands for the number of the frame.
     """
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # Ctrl+C is the caller's to handle; ffmpeg would finish a short file and call it done.
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise EncodeError(f"ffmpeg did not start: {error}") from error
-    assert process.stdin is not None
-    assert process.stderr is not None
-    stdin, head = process.stdin, bytearray()
-    drain = threading.Thread(target=_drain, args=(process.stderr, head), daemon=True)
-    drain.start()
-
-    def write(data: memoryview) -> None:
-        try:
-            stdin.write(data)
-        except BrokenPipeError as error:
-            raise _EncoderGoneError from error
-
-    complete = False
-    try:
-        yield write
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
-        process.wait()
-        complete = True
-    except _EncoderGoneError:
-        # It is about to exit: its reason is on stderr.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(EXIT_SECONDS)
-    finally:
-        process.kill()
-        process.wait()
-        drain.join()
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
-        process.stderr.close()
-    if not complete or process.returncode != 0:
-        raise _failure(head, process.returncode)
-
-
-def _drain(stderr: IO[bytes], head: bytearray) -> None:
-    """Read to the end, so that ffmpeg never waits for us, and keep the beginning."""
-    while chunk := stderr.read(4096):
-        head += chunk[: STDERR_BYTES - len(head)]
-
-
-def _failure(head: bytearray, code: int) -> EncodeError:
-    text = " | ".join(head.decode(errors="replace").split("\n")).strip(" |")[:MESSAGE_CHARACTERS]
-    if "No space left" in text:
-        return DiskFullError(
-            f"the disk is full while encoding: free some space. ffmpeg said: {text}"
-        )
-    return EncodeError(f"ffmpeg failed with exit status {code}: {text or 'it said nothing'}")
+    return Path(str(directory).replace("%", "%%")) / f"{name.replace('%', '%%')}.%05d{suffix}"
 
 
 def _feed(
     frames: Iterable[Frames],
     write: Callable[[memoryview], None],
-    num_frames: int,
-    shape: tuple[int, int, int],
+    video: RawVideo,
+    pixels: "_Digest",
 ) -> Frames:
     """Hand all frames over, and make sure that they are what was announced.
 
@@ -360,16 +197,24 @@ def _feed(
     first_frame: Frames | None = None
     count = 0
     for chunk in frames:
-        _check_chunk(chunk, shape)
+        _check_chunk(chunk, (video.height, video.width, 3))
         count += len(chunk)
-        if count > num_frames:
-            raise EncodeError(f"there are more than the {num_frames} frames that were announced")
+        if count > video.num_frames:
+            raise EncodeError(
+                f"there are more than the {video.num_frames} frames that were announced"
+            )
         if first_frame is None and len(chunk):
             first_frame = chunk[0].copy()
-        write(np.ascontiguousarray(chunk).reshape(-1).data)
-    if first_frame is None or count < num_frames:
-        raise EncodeError(f"there are {count} frames where {num_frames} were announced")
+        data = np.ascontiguousarray(chunk).reshape(-1).data
+        pixels.update(data)
+        write(data)
+    if first_frame is None or count < video.num_frames:
+        raise EncodeError(f"there are {count} frames where {video.num_frames} were announced")
     return first_frame
+
+
+class _Digest(Protocol):
+    def update(self, data: memoryview, /) -> None: ...
 
 
 def _check_chunk(chunk: Frames, shape: tuple[int, int, int]) -> None:
@@ -382,28 +227,62 @@ def _check_chunk(chunk: Frames, shape: tuple[int, int, int]) -> None:
         )
 
 
-def _compare(found: Probe, num_frames: int, width: int, height: int, rate: Fraction) -> None:
-    """Make sure that the file is the clip that went in.
+def _turn_into_exr(directory: Path, metadata: Mapping[str, str]) -> None:
+    # OpenEXR is loaded by those who want it.
+    from tempprop.encoding.exr import replace_by_exr  # noqa: PLC0415
+
+    with _local_files():
+        for picture in sorted(directory.iterdir()):
+            replace_by_exr(picture, dict(metadata))
+
+
+def _proven(
+    media: Path, profile: Profile, video: RawVideo, finishing: FinishingConfig, pixels_sha256: str
+) -> Probe:
+    """Decode what ffmpeg has written, and make sure that it is the clip that went in.
 
     Raises:
-        EncodeError: It is not.
+        EncodeError: It does not decode, or is another clip.
     """
+    num_frames, rate = finished_length(video.num_frames, video.rate, finishing)
+    width, height = finished_size(video.width, video.height, finishing)
     seconds = num_frames / float(rate)
-    length_tolerance = max(LENGTH_TOLERANCE_SECONDS, TOLERANCE * seconds)
+    comes_back = profile.is_lossless and finishing == FinishingConfig()
+    found = probe(
+        media.with_suffix(profile.suffix),
+        rate,
+        hash_pixels=comes_back,
+    )
+    length_tolerance = max(profile.length_tolerance_seconds, TOLERANCE * seconds)
+    # A rate that is read off from rounded times is as coarse as they are.
+    rate_tolerance = float(rate) * max(TOLERANCE, profile.length_tolerance_seconds / seconds)
     wrong = [
         f"{name} is {value} and not {expected}"
         for name, value, expected, tolerance in (
             ("num_frames", found.num_frames, num_frames, 0.0),
             ("width", found.width, width, 0.0),
             ("height", found.height, height, 0.0),
-            ("fps", found.fps, float(rate), TOLERANCE * float(rate)),
+            ("fps", found.fps, float(rate), rate_tolerance),
             ("duration", found.duration_seconds, seconds, length_tolerance),
         )
         if abs(value - expected) > tolerance
     ]
-    wrong += [f"codec is {found.codec} and not {CODEC}"] if found.codec != CODEC else []
+    if found.codec != profile.codec:
+        wrong.append(f"codec is {found.codec} and not {profile.codec}")
+    if comes_back and found.pixels_sha256 != pixels_sha256:
+        wrong.append("the pixels are not those that went in")
     if wrong:
         raise EncodeError(f"the media file is not the clip: {'; '.join(wrong)}")
+    return found
+
+
+def _prove_preview(path: Path) -> None:
+    try:
+        with Image.open(path, formats=("WEBP",)) as image:
+            for frame in ImageSequence.Iterator(image):
+                frame.load()
+    except (OSError, SyntaxError) as error:
+        raise EncodeError(f"the preview does not decode: {error}") from error
 
 
 @contextlib.contextmanager
@@ -411,7 +290,7 @@ def _local_files() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "could not finish the media file"
+        what = "could not write the media file"
         if error.errno in DISK_FULL:
             raise DiskFullError(f"{what}: the disk is full: free some space") from error
         raise EncodeError(f"{what}: {error}") from error
@@ -420,11 +299,24 @@ def _local_files() -> Iterator[None]:
 def _write_poster(frame: Frames, path: Path) -> None:
     with path.open("wb") as file:
         Image.fromarray(frame).save(file, format="JPEG", quality=POSTER_QUALITY)
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def _sync_and_hash(path: Path) -> str:
+def _write_sums(directory: Path, digests: Mapping[str, str]) -> str:
+    """Write the digests of a sequence's files as `sha256sum` does.
+
+    Returns:
+        The digest of that file.
+    """
+    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+    sums = directory / CHECKSUMS
+    sums.write_text(text)
+    return _sha256(sums)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _published(path: Path, directory: Path) -> Path:
+    return path.rename(directory / path.name)

@@ -1,9 +1,10 @@
 """From a media file, or whatever else names a clip, to the record of how it came about.
 
-A clip is named by its clip_id, by its key, and by its media file: whose container carries the key,
-whose bytes have the sha256 that the record tells, and which has a place below the output. A file
-that was cut, renamed or copied elsewhere still carries the key; one whose tags were stripped is
-found by its bytes; one that was encoded again and lost its tags is not found.
+A clip is named by its clip_id, by its key, and by its media file: whose container carries the key
+where the format has tags, whose bytes have the sha256 that the record tells, and which has a place
+below the output. A file that was cut, renamed or copied elsewhere still carries the key; one whose
+tags were stripped is found by its bytes; one that was encoded again and lost its tags is not found.
+Of a sequence the sha256 is that of its `SHA256SUMS`.
 """
 
 import hashlib
@@ -101,8 +102,7 @@ def media_file(path: Path) -> MediaFile:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(path)
     try:
         with av.open(str(path)) as container:
             # Matroska writes the names of tags in capital letters.
@@ -111,6 +111,16 @@ def media_file(path: Path) -> MediaFile:
         tags = {}
     key = tags.get(KEY_TAG, "")
     return MediaFile(str(path), digest, key if re.fullmatch(KEY_PATTERN, key) else None)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest a file, hexadecimal.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _by_digest(store: Store, text: str) -> Lineage | None:

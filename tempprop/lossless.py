@@ -8,7 +8,7 @@ from pathlib import Path
 
 import av
 
-from tempprop.encode import frame_rate
+from tempprop.encoding.rates import frame_rate
 from tempprop.errors import ClipError, InputError
 from tempprop.evaluation.clip_files import read_clip
 from tempprop.frames import Frames

@@ -5,7 +5,7 @@ import platform
 import subprocess
 from contextlib import suppress
 
-from tempprop.encode import find_ffmpeg
+from tempprop.encoding.ffmpeg import find_ffmpeg
 from tempprop.errors import EncodeError
 
 SHAPING_LIBRARIES = ("tempprop", "torch", "diffusers", "transformers", "numpy", "av")

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from tempprop.encoding.limits import rate_problem
 from tempprop.errors import InputError, Problem
 from tempprop.manifest_columns import check_array, shown
 from tempprop.manifest_files import (
@@ -90,6 +92,7 @@ def validate_manifest(source: str, config: RenderConfig) -> ManifestSummary:
         for batch in _checked_batches(files, problems):
             ids.add(batch.rows.column("clip_id"), batch.numbers)
             frames, fps, model = _filled(batch.rows, config, ("num_frames", "fps", "model"))
+            _check_rates(fps, batch.numbers, config, problems)
             num_frames += pc.sum(frames).as_py()
             duration += pc.sum(pc.divide(frames.cast(pa.float64()), fps)).as_py()
             models.update(model.unique().to_pylist())
@@ -205,6 +208,17 @@ def _checked_batches(
                 for name, column in zip(batch.schema.names, batch.columns, strict=True)
             }
             yield checked_batch(columns, numbers, problems)
+
+
+def _check_rates(
+    rates: pa.Array, numbers: Sequence[int], config: RenderConfig, problems: ProblemList
+) -> None:
+    """Add a problem for every row whose clip cannot be encoded as the configuration says."""
+    for fps in rates.unique().to_pylist():
+        if fps is not None and (found := rate_problem(fps, config.encoder, config.finishing)):
+            message, advice = found
+            for index in np.flatnonzero(pc.equal(rates, fps).fill_null(False)):
+                problems.add_cell("fps", numbers[int(index)], message, advice=advice)
 
 
 def _read_batches(file: ManifestFile, problems: ProblemList) -> Iterator[pa.RecordBatch]:

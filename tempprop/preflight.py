@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tempprop.errors import PictureError
+from tempprop.encoding.ffmpeg import find_ffmpeg
+from tempprop.encoding.profiles import PROFILES
+from tempprop.errors import EncodeError, InputError, PictureError
 from tempprop.init_image import picture_digest
 from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
 from tempprop.plan import RECENT_PICTURES
-from tempprop.spec import LoRA, ModelIdentity, RenderConfig
+from tempprop.spec import EncoderConfig, LoRA, ModelIdentity, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
 from tempprop.test_card import identify_test_card, is_test_card
 
@@ -53,16 +55,30 @@ def check_batch(
         ManifestError: The manifest has problems, or pictures that it names cannot be used.
         InputError: `where` is not a condition over the columns.
         RenderError: The storage of a picture failed, which may go away.
+        InputError: No ffmpeg of this machine has the encoder.
         StoreInputError: The output cannot be used.
         ModelError: A checkpoint or a LoRA cannot be used.
     """
     summary = validate_manifest(manifest, config)
+    require_encoder(config.encoder)
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
     capabilities = check_store(open_store(out))
     identities = (identify(config, model, loras) for model, loras in weights)
     return Preflight(summary, capabilities, tuple(identities))
+
+
+def require_encoder(encoder: EncoderConfig) -> None:
+    """Make sure that this machine, and so probably the workers too, can encode.
+
+    Raises:
+        InputError: No ffmpeg has the encoder.
+    """
+    try:
+        find_ffmpeg(PROFILES[encoder.profile].encoder)
+    except EncodeError as error:
+        raise InputError(str(error)) from error
 
 
 def check_pictures(

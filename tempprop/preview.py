@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from tempprop.batch_size import measured_frames_per_batch
 from tempprop.encode import EncodedClip, encode_clip
+from tempprop.encoding.profiles import PROFILES
 from tempprop.errors import InputError
 from tempprop.init_image import picture_digest
 from tempprop.mini import unknown_words
 from tempprop.pipeline import load_pipeline
 from tempprop.render import render_clips
-from tempprop.spec import ClipSpec, RenderConfig
+from tempprop.spec import ClipSpec, EncoderConfig, RenderConfig
 
 logger = logging.getLogger("tempprop.preview")
 
@@ -29,7 +30,8 @@ def preview_clip(
 
     Args:
         prompt: What the clip shows.
-        out: The `.mp4` file to write; its directory exists. The poster goes beside it as `.jpg`.
+        out: The file to write, with the suffix of the encoder's profile; its directory exists. The
+            poster goes beside it as `.jpg`.
         config: Model and look.
         seed: Key of the noise.
         init_image: Path or URI of the picture that becomes frame 0; None for none.
@@ -51,7 +53,7 @@ def preview_clip(
         # A model takes longer to load than a wrong path takes to be found.
         picture_digest(init_image)
         _refuse_to_replace(init_image, out)
-    with _directory_beside(out) as directory:
+    with _directory_beside(out, config.encoder) as directory:
         if spec.model == "mini" and (words := unknown_words(prompt)):
             logger.warning(
                 "the embedded model does not know: %s. `tempprop models describe mini` lists what "
@@ -89,10 +91,19 @@ def _refuse_to_replace(picture: str, out: Path) -> None:
 
 
 @contextmanager
-def _directory_beside(out: Path) -> Iterator[Path]:
+def _directory_beside(out: Path, encoder: EncoderConfig) -> Iterator[Path]:
     """Give a directory on the disk of the output, so that finished files are only renamed."""
-    if out.suffix != ".mp4":
-        raise InputError(f"a preview is an .mp4 file, not {out.name!r}: choose another --out")
+    profile = PROFILES[encoder.profile]
+    if profile.is_sequence:
+        raise InputError(
+            f"a preview is one file, and {encoder.profile} makes many: choose another "
+            "encoder.profile"
+        )
+    if out.suffix != profile.suffix:
+        raise InputError(
+            f"a preview with the profile {encoder.profile} is an {profile.suffix} file, not "
+            f"{out.name!r}: choose another --out, or another encoder.profile"
+        )
     if not out.parent.is_dir():
         raise InputError(f"there is no directory {out.parent}: make it, or choose another --out")
     for file in (out, out.with_suffix(".jpg")):
@@ -127,6 +138,7 @@ def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) ->
         num_frames=spec.num_frames,
         width=spec.width,
         height=spec.height,
-        encoder=config.encoder,
+        encoder=config.encoder.model_copy(update={"preview": False}),
+        finishing=config.finishing,
         metadata={"prompt": spec.prompt},
     )

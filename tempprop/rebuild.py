@@ -14,19 +14,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
-
-import av
+from typing import Any
 
 from tempprop.dead_letters import config_of_run
 from tempprop.encode import EncodedClip, encode_clip
-from tempprop.errors import InputError, StoreError
-from tempprop.frames import FrameChunk, Frames
+from tempprop.errors import ClipError, InputError, StoreError
+from tempprop.frames import FrameChunk
 from tempprop.init_image import picture_digest
 from tempprop.inspection import open_output
-from tempprop.lineage import find_lineage, media_tags
+from tempprop.lineage import find_lineage, media_tags, sha256_of
 from tempprop.machine import processor, shaping_versions
-from tempprop.objects import Store, fetch_file
+from tempprop.media_frames import is_sequence, iter_frames
+from tempprop.media_objects import fetch_media
+from tempprop.objects import Store, read_object
 from tempprop.quality import Psnr, measure_psnr
 from tempprop.spec import (
     RENDER_VERSION,
@@ -143,19 +143,19 @@ def rebuild_clip(
         )
     result, store = lineage.results[0], open_store(out)
     if to is not None:
-        _check_place(store, to, Path(result.media.url).suffix)
+        _check_place(store, to, result.media.url)
     with tempfile.TemporaryDirectory(prefix="tempprop-rebuild-") as name:
         directory = Path(name)
-        committed = _fetch_media(store, result, directory)
+        committed = _fetch_media(store, result, directory / "committed")
         encoded, differences = _render(store, result, directory, allow_pickle=allow_pickle)
-        psnr = _compare(result, committed, encoded.path)
+        rebuilt = encoded.path / committed.name if encoded.is_sequence else encoded.path
+        psnr = _compare(result, committed, rebuilt)
         if to is not None:
-            with draft_of(to) as draft:
-                shutil.copyfile(encoded.path, draft)
+            _keep(encoded, to)
     return Rebuilt(
         clip_id=result.clip_id,
         key=result.key,
-        num_frames=encoded.num_frames,
+        num_frames=encoded.probe.num_frames,
         file=str(to) if to is not None else None,
         same_bytes=encoded.sha256 == result.media.sha256,
         psnr=psnr,
@@ -163,26 +163,40 @@ def rebuild_clip(
     )
 
 
-def _check_place(store: Store, to: Path, suffix: str) -> None:
+def _check_place(store: Store, to: Path, url: str) -> None:
+    suffix = "" if is_sequence(url) else Path(url).suffix
     if to.suffix != suffix:
-        raise InputError(f"the clip is a {suffix} file, not {to.name!r}: choose another --to")
+        kind = f"a {suffix} file" if suffix else "a directory of files, without a suffix"
+        raise InputError(f"the clip is {kind}, not {to.name!r}: choose another --to")
     if not to.parent.is_dir() or to.is_dir():
-        raise InputError(f"{to} cannot be written: choose a file in a directory that is there")
+        raise InputError(f"{to} cannot be written: choose a new name in a directory that is there")
     if store.is_local and to.resolve().is_relative_to(Path(store.root).resolve()):
         raise InputError(f"{to} lies in the output, which is left as it is: choose another --to")
 
 
+def _keep(encoded: EncodedClip, to: Path) -> None:
+    if encoded.is_sequence:
+        shutil.copytree(encoded.path, to)
+        return
+    with draft_of(to) as draft:
+        shutil.copyfile(encoded.path, draft)
+
+
 def _fetch_media(store: Store, result: ClipResult, directory: Path) -> Path:
-    path = directory / f"committed{Path(result.media.url).suffix}"
-    what = f"{store.uri}: {result.media.url}, the media file of {result.clip_id!r}"
-    remedy = "Remove its record and render its manifest again"
+    media = result.media
+    what = f"{store.uri}: {media.url}, the media of {result.clip_id!r},"
+    remedy = "Remove the record and render its manifest again"
+    directory.mkdir()
     try:
-        fetch_file(store, result.media.url, path)
+        path = fetch_media(store, media, directory)
+        if media.checksums_url:
+            digest = hashlib.sha256(read_object(store, media.checksums_url)).hexdigest()
+        else:
+            digest = sha256_of(path)
     except FileNotFoundError as error:
-        raise StoreError(f"{what}, is not there. {remedy}") from error
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != result.media.sha256:
-            raise StoreError(f"{what}, is not what its record says. {remedy}")
+        raise StoreError(f"{what} is not there. {remedy}") from error
+    if digest != media.sha256:
+        raise StoreError(f"{what} is not what its record says. {remedy}")
     return path
 
 
@@ -196,12 +210,13 @@ def _render(
         encoded = encode_clip(
             (chunk.frames for chunk in chunks),
             directory,
-            "rebuilt",
+            f"{result.clip_id}.{result.key[:16]}",
             fps=result.spec.fps,
             num_frames=result.spec.num_frames,
             width=result.spec.width,
             height=result.spec.height,
             encoder=result.encoder,
+            finishing=result.finishing,
             metadata=media_tags(result.key, result.clip_id),
         )
     return encoded, [
@@ -209,6 +224,7 @@ def _render(
         *differences,
         *_other_key(result, config),
         *_others(result.versions, shaping_versions()),
+        *_others({"encoder": result.media.encoder}, {"encoder": encoded.encoder.name}),
         *_others({"device": result.hardware.get("device", "")}, {"device": device}),
     ]
 
@@ -228,6 +244,7 @@ def _config(store: Store, result: ClipResult, *, allow_pickle: bool) -> RenderCo
             # Never from the output: whoever writes there could have any code run here.
             "allow_pickle": allow_pickle,
             "encoder": result.encoder,
+            "finishing": result.finishing,
             "frames_per_batch": result.frames_per_batch,
         }
     )
@@ -282,18 +299,11 @@ def _threads_of(result: ClipResult) -> Iterator[None]:
 
 def _compare(result: ClipResult, committed: Path, rebuilt: Path) -> Psnr:
     try:
-        return measure_psnr(zip(_decoded(committed), _decoded(rebuilt), strict=True))
-    except (ValueError, av.FFmpegError) as error:
+        return measure_psnr(zip(iter_frames(committed), iter_frames(rebuilt), strict=True))
+    except (ValueError, ClipError) as error:
         raise StoreError(
             f"{result.media.url} cannot be compared with the clip rendered again: {error}"
         ) from error
-
-
-def _decoded(path: Path) -> Iterator[Frames]:
-    """Decode a clip frame by frame, each `(height, width, 3)`, RGB."""
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            yield cast(Frames, frame.to_ndarray(format="rgb24"))
 
 
 def _other_weights(then: ModelIdentity, now: ModelIdentity) -> Iterator[Difference]:

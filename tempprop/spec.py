@@ -10,9 +10,19 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from tempprop.encoding.profiles import PROFILES, ProfileName
 from tempprop.keyframes import Track, within
 
 RENDER_VERSION = 4
@@ -188,28 +198,80 @@ class ClipSpec(ClipSettings):
     tags: Mapping[str, str] = Field(default_factory=dict)
 
 
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class EncoderConfig(Frozen):
-    """How frames become a media file.
+    """How frames become a media file. What is not given takes the profile's default.
 
     Attributes:
-        codec: Video codec.
-        crf: Constant rate factor of x264: 0 is lossless, 18 looks lossless, 51 is the worst.
-        preset: x264's speed against size.
+        profile: Kind of media file, see `tempprop.encoding.profiles`: `h264`, `hevc` and `av1` in
+            MP4, `vp9` in WebM, `prores` (422 HQ) in MOV, `ffv1` (lossless) in Matroska, `gif`,
+            `webp`, and the sequences `png` and `exr` with a file for each frame.
+        crf: Constant rate factor of h264, hevc (0 to 51), av1 and vp9 (0 to 63): less is better
+            and larger.
+        preset: Speed against size, by the encoder's own names: `medium` for h264 and hevc, `8` for
+            av1 (0 to 13), `2` for vp9 (0 to 5).
+        pixel_format: By FFmpeg's names, such as `yuv420p` or `yuv420p10le`.
+        quality: Of webp, 0 to 100.
+        loop: How often a gif or webp is played; 0 for without end.
+        nvenc: Whether to encode on the GPU where NVIDIA's encoder works; elsewhere, and that is in
+            the record, in software. Its pictures are not those of the software encoders.
+        preview: Whether a small animation for pages is made as well.
     """
 
-    codec: Literal["h264"] = "h264"
-    crf: int = Field(default=18, ge=0, le=51)
-    preset: Literal[
-        "ultrafast",
-        "superfast",
-        "veryfast",
-        "faster",
-        "fast",
-        "medium",
-        "slow",
-        "slower",
-        "veryslow",
-    ] = "medium"
+    profile: ProfileName = "h264"
+    crf: int | None = Field(default=None, ge=0)
+    preset: Annotated[str, BeforeValidator(_number_as_text)] | None = None
+    pixel_format: str = ""
+    quality: int | None = Field(default=None, ge=0, le=100)
+    loop: int | None = Field(default=None, ge=0, le=65535)
+    nvenc: bool = False
+    preview: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults_of_the_profile(cls, values: Any) -> Any:
+        profile = PROFILES.get(values.get("profile", "h264")) if isinstance(values, dict) else None
+        if profile is None:
+            return values
+        defaults = profile.defaults()
+        given = {name: value for name, value in values.items() if value not in (None, "")}
+        return defaults | given
+
+    @model_validator(mode="after")
+    def _as_the_profile_allows(self) -> "EncoderConfig":
+        for name, choices in PROFILES[self.profile].choices().items():
+            value = getattr(self, name)
+            if value is None or value in choices:
+                continue
+            what = {"name": name, "value": str(value), "profile": self.profile}
+            text = "{name} {value} does not go with the profile {profile}, which "
+            if len(choices) == 0:
+                raise PydanticCustomError("encoder", text + "has none: leave it out", what)
+            is_range = isinstance(choices, range)
+            shown = f"{choices[0]} to {choices[-1]}" if is_range else ", ".join(map(str, choices))
+            raise PydanticCustomError(
+                "encoder", text + "takes {choices}", what | {"choices": shown}
+            )
+        return self
+
+
+class FinishingConfig(Frozen):
+    """Steps between rendering and encoding, none by default; the record names them.
+
+    Attributes:
+        upscale: Factor by which width and height grow, rounded to even pixels.
+        upscale_filter: How FFmpeg scales.
+        interpolate_fps: Frames per second after interpolation, above the clip's own; the clip takes
+            as long as before. FFmpeg's `minterpolate` follows the motion of blocks; it takes about
+            a second of a core for ten frames of 512x512.
+    """
+
+    upscale: float | None = Field(default=None, gt=1, le=8)
+    upscale_filter: Literal["lanczos", "bicubic", "spline", "neighbor"] = "lanczos"
+    interpolate_fps: float | None = Field(default=None, gt=0, le=240)
 
 
 class SchedulerConfig(Frozen):
@@ -303,6 +365,7 @@ class RenderConfig(Frozen):
         seed: Seed of the clips that name none; None derives one from the clip_id.
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
+        finishing: Steps before encoding: larger pictures, frames in between.
         workers: Worker processes.
         resources: The type of accelerator that the clips of a model need, by the name of the model:
             a type as Ray names it, such as `A100` or `H100`. Other models render on any.
@@ -318,6 +381,7 @@ class RenderConfig(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
+    finishing: FinishingConfig = FinishingConfig()
     workers: WorkerConfig = WorkerConfig()
     resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
@@ -343,11 +407,18 @@ class Media(Frozen):
     """A committed media file.
 
     Attributes:
-        url: Path of the file below the output root.
+        url: Path of the file below the output root. That of a sequence is the pattern of its files,
+            as in `media/a.0123456789abcdef/a.%05d.png`, from 0 on, as FFmpeg and Nuke read it.
         poster_url: Path of the JPEG of frame 0 below the output root.
-        sha256: Digest of the file, hexadecimal.
-        bytes: Size of the file.
+        preview_url: Path of the small WebP animation below the output root; None for none.
+        checksums_url: Of a sequence, path of the file with the digest of each frame's file, as
+            `sha256sum --check` reads it; None for a single file.
+        sha256: Digest of the file, hexadecimal; of a sequence, that of its file of digests.
+        bytes: Size of the file, or of all files of a sequence.
         codec: Name of the video codec as probed.
+        pixel_format: FFmpeg's name of the pixel format as probed.
+        encoder: FFmpeg's name of the encoder.
+        encoder_instead: Why it is not the encoder that was asked for; None where it is.
         width: Pixels.
         height: Pixels.
         fps: Frames per second.
@@ -357,9 +428,14 @@ class Media(Frozen):
 
     url: str
     poster_url: str
+    preview_url: str | None = None
+    checksums_url: str | None = None
     sha256: str
     bytes: int
     codec: str
+    pixel_format: str = ""
+    encoder: str = ""
+    encoder_instead: str | None = None
     width: int
     height: int
     fps: float
@@ -409,6 +485,7 @@ class ClipResult(Frozen):
         model: The weights.
         init_image_sha256: Digest of the picture's file that the clip starts from; None for none.
         encoder: Media file settings.
+        finishing: Steps between rendering and encoding.
         dtype: Precision that the clip was rendered in.
         scheduler: What replaced the checkpoint's scheduler; None for nothing.
         render_version: `RENDER_VERSION` of then; None in records that are older than this field.
@@ -432,6 +509,7 @@ class ClipResult(Frozen):
     model: ModelIdentity
     init_image_sha256: str | None = None
     encoder: EncoderConfig
+    finishing: FinishingConfig = FinishingConfig()
     dtype: str
     scheduler: SchedulerConfig | None = None
     render_version: int | None = None
@@ -518,7 +596,8 @@ def clip_key(
         ],
         "dtype": config.dtype,
         "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
-        "encoder": config.encoder.model_dump(mode="json"),
+        "encoder": config.encoder.model_dump(mode="json", exclude={"preview"}),
+        "finishing": config.finishing.model_dump(mode="json"),
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,6 +1,6 @@
 """The commit protocol: media first, then one create-only record; a clip is done when that exists.
 
-    OUT/media/<clip_id>.<key16>.mp4  and .jpg
+    OUT/media/<clip_id>.<key16>...   media, posters and previews, see `tempprop.media_objects`
     OUT/records/<key>.json           the commit point
     OUT/failures/<key>.json          clips that were given up
     OUT/unfinished/<key>.zip         what interrupted clips go on from, see `tempprop.unfinished`
@@ -10,9 +10,7 @@ Whoever finds a record finds its media complete. Two workers that render the sam
 once. Listing the records is all that it takes to resume.
 """
 
-import hashlib
 import re
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,23 +20,20 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from tempprop.encode import EncodedClip
 from tempprop.errors import StoreError, StoreInputError
 from tempprop.objects import (
     Store,
     create_object,
-    fetch_file,
     has_bucket,
     is_file,
     list_names,
     open_store,
-    put_file,
     read_object,
     read_objects,
     remove_object,
     write_object,
 )
-from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec, Media
+from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec
 from tempprop.storage_faults import display_uri
 
 CHECK_DEADLINE_SECONDS = 15.0
@@ -241,56 +236,6 @@ def _iter(kind: type[Record], store: Store, folder: str, keys: set[str]) -> Iter
             yield _parse(kind, store, name, data)
 
 
-def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> Media:
-    """Put a finished media file and its poster where the record will point.
-
-    A file that is already there is left alone, since another worker's record may point to it: the
-    same bytes are used as they are, and other bytes are put beside it under a longer name.
-
-    Args:
-        store: Where to.
-        encoded: The verified local files.
-        clip_id: Name of the clip.
-        key: Content key of the clip.
-
-    Returns:
-        The media as the record describes them.
-
-    Raises:
-        ValueError: The clip_id or the key is not one.
-        StoreInputError: The location cannot be written.
-        StoreError: The disk is full, or the store did not do its part before the deadline.
-    """
-    stem = media_stem(clip_id, key)
-    try:
-        put_file(store, encoded.path, f"{stem}.mp4", create=True)
-    except FileExistsError:
-        if _sha256_of(store, f"{stem}.mp4") != encoded.sha256:
-            stem = f"{stem}.{encoded.sha256[:16]}"
-            put_file(store, encoded.path, f"{stem}.mp4")
-    put_file(store, encoded.poster_path, f"{stem}.jpg")
-    return Media(
-        url=f"{stem}.mp4",
-        poster_url=f"{stem}.jpg",
-        sha256=encoded.sha256,
-        bytes=encoded.bytes,
-        codec=encoded.codec,
-        width=encoded.width,
-        height=encoded.height,
-        fps=encoded.fps,
-        num_frames=encoded.num_frames,
-        duration_seconds=encoded.duration_seconds,
-    )
-
-
-def _sha256_of(store: Store, name: str) -> str:
-    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
-        local = Path(directory) / "media"
-        fetch_file(store, name, local)
-        with local.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def commit(store: Store, result: ClipResult) -> ClipResult:
     """Commit a rendered clip: write its record, only where there is none yet.
 
@@ -435,7 +380,6 @@ __all__ = [
     "open_store",
     "read_failure",
     "read_result",
-    "upload_media",
     "write_failure",
     "write_run_file",
 ]

@@ -10,8 +10,9 @@ from PIL import Image
 from records import result_of
 
 from tempprop.encode import encode_clip
+from tempprop.media_objects import upload_media
 from tempprop.spec import ClipResult, EncoderConfig
-from tempprop.store import Store, commit, upload_media
+from tempprop.store import Store, commit
 
 CODECS = {
     ".mp4": ("libx264", "yuv420p"),

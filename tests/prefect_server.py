@@ -1,4 +1,4 @@
-"""A Prefect server and a process worker, as a studio would run them."""
+"""A Prefect server, and a process worker beside it, as a studio would run them."""
 
 import os
 import subprocess
@@ -76,7 +76,7 @@ class PrefectServer:
 
 @contextmanager
 def prefect_server(directory: Path) -> Iterator[PrefectServer]:
-    """A server whose work pool `tempprop` has a process worker."""
+    """A server alone, to which flows report that somebody else starts."""
     port = free_port()
     server = PrefectServer(
         os.environ
@@ -87,21 +87,30 @@ def prefect_server(directory: Path) -> Iterator[PrefectServer]:
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
         }
     )
-    processes = [server.start(directory / "server.log", "server", "start", "--port", str(port))]
+    process = server.start(directory / "server.log", "server", "start", "--port", str(port))
     try:
         wait_until(server.is_up)
-        server.run("work-pool", "create", "tempprop", "--type", "process")
-        worker = ("worker", "start", "--pool", "tempprop", "--limit", "1")
-        processes.append(server.start(directory / "worker.log", *worker))
         yield server
     finally:
-        for process in reversed(processes):
-            _end(process)
+        _end(process)
+
+
+@contextmanager
+def prefect_worker(server: PrefectServer, directory: Path) -> Iterator[None]:
+    """A process worker of the work pool `tempprop`."""
+    server.run("work-pool", "create", "tempprop", "--type", "process")
+    process = server.start(
+        directory / "worker.log", "worker", "start", "--pool", "tempprop", "--limit", "1"
+    )
+    try:
+        yield
+    finally:
+        # A worker that is told to stop while a run of its own is ending may wait for ever.
+        psutil.wait_procs(psutil.Process(process.pid).children(), timeout=60)
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    # A worker that is told to stop while a run of its own is ending may wait for ever.
-    psutil.wait_procs(psutil.Process(process.pid).children(), timeout=60)
     process.terminate()
     try:
         process.wait(60)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tempprop.encode import EncodedClip
+from tempprop.encoding.command import Encoder
+from tempprop.encoding.probe import Probe
 from tempprop.spec import (
     Attempt,
     ClipFailure,
@@ -84,14 +86,12 @@ def encoded_of(directory: Path, content: bytes, name: str = "clip") -> EncodedCl
     return EncodedClip(
         path=path,
         poster_path=poster,
+        preview_path=None,
         sha256=hashlib.sha256(content).hexdigest(),
         bytes=len(content),
-        codec="h264",
-        width=64,
-        height=48,
-        fps=8.0,
-        num_frames=16,
-        duration_seconds=2.0,
+        probe=Probe("h264", "yuv420p", 64, 48, 8.0, 16, 2.0),
+        encoder=Encoder("libx264"),
+        is_sequence=False,
         seconds=0.1,
     )
 

@@ -77,7 +77,7 @@ def test_workers_are_killed_while_they_encode(cluster, tmp_path):
             pid = int(directory.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0])
             # A worker may have died with an earlier one, or be done with the file by now.
             with suppress(ProcessLookupError, FileNotFoundError):
-                if pid not in killed and any(directory.glob("*.mp4*")):
+                if pid not in killed and any(directory.rglob("*.mp4")):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
                     night.struck()
@@ -129,7 +129,7 @@ def test_a_machine_is_lost_with_its_clips(cluster, tmp_path):
 
 def test_a_machine_joins_and_gets_work(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.LOOK_AGAIN_SECONDS", 1.0)
-    night = Night(tmp_path, seconds=6.0).run(once(lambda night: add_machine(cluster, GPUS)))
+    night = Night(tmp_path, seconds=3.0).run(once(lambda night: add_machine(cluster, GPUS)))
     night.check("a machine joins")
     assert max(event.workers for event in night.of(Progress)) > MACHINES * GPUS
 

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(500)]
 
 CLIPS = 40
 DEATHS = 10
-LONGEST_LIFE_SECONDS = 20.0
+LONGEST_LIFE_SECONDS = 16.0
 """A driver is up in about eight, and needs about as many for the clips."""
 
 

@@ -87,7 +87,7 @@ def check_library(out):
         assert hashlib.sha256(media).hexdigest() == result.media.sha256
         with av.open(io.BytesIO(media)) as container:
             assert sum(1 for _ in container.decode(video=0)) == result.media.num_frames
-    assert len(list_names(store, "media")) == 2 * CLIPS, "a clip and a poster of each, and no more"
+    assert len(list_names(store, "media")) == 3 * CLIPS, "a clip, a poster and a preview"
     write_catalog(store, "night", iter(results))
     assert sorted(read_catalog(store, ["key"])["key"].to_pylist()) == sorted(committed_keys(store))
 

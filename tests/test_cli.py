@@ -108,6 +108,17 @@ def test_a_name_that_is_empty(refused, manifest):
     assert "output location is empty" in refused("render", manifest, "--out", "")
 
 
+@pytest.mark.parametrize("command", ["render", "plan", "validate"])
+def test_rates_that_the_encoder_or_the_interpolation_cannot_take(refused, here, command):
+    write_parquet(here / "fast.parquet", clip_id=["a", "b"], prompt=["x", "y"], fps=[24.0, 60.0])
+    out = [] if command == "validate" else ["--out", "library"]
+    for setting, words in (
+        ("encoder.profile=gif", "row 2, column 'fps': the profile gif holds at most 50 frames"),
+        ("finishing.interpolate_fps=24", "row 1, column 'fps': finishing.interpolate_fps is 24"),
+    ):
+        assert words in refused(command, "fast.parquet", *out, "--set", setting)
+
+
 # Bad configurations
 
 
@@ -122,6 +133,8 @@ def test_a_name_that_is_empty(refused, manifest):
         (["--set", "clip.width=100"], ["clip.width", "multiple of 8", "(value: 100)"]),
         (["--set", "clip.fps"], ["'clip.fps' is not of the form key=value"]),
         (["--set", "clip={"], ["clip={ is not proper YAML"]),
+        (["--set", "encoder.crf=64"], ["encoder: crf 64", "profile h264, which takes 0 to 51"]),
+        (["--set", "encoder.profile=mp4"], ["encoder.profile", "'h264'", "(value: 'mp4')"]),
         (["--set", "scheduler.name=PNDMScheduler"], ["PNDMScheduler", "EulerDiscreteScheduler"]),
     ],
     ids=lambda value: value[1] if value[0].startswith("--") else "",
@@ -563,9 +576,9 @@ def test_a_preview_starts_from_a_picture(call, here, tiny_checkpoint):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("clip.mov", "a preview is an .mp4 file, not 'clip.mov'"),
-        ("clip", "a preview is an .mp4 file, not 'clip'"),
-        (".mp4", "a preview is an .mp4 file, not '.mp4'"),
+        ("clip.mov", "a preview with the profile h264 is an .mp4 file, not 'clip.mov'"),
+        ("clip", "a preview with the profile h264 is an .mp4 file, not 'clip'"),
+        (".mp4", "a preview with the profile h264 is an .mp4 file, not '.mp4'"),
         ("nowhere/clip.mp4", "there is no directory nowhere"),
         ("folder.mp4", "folder.mp4 is a directory"),
         ("/proc/clip.mp4", "nothing can be written in /proc"),

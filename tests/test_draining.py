@@ -30,24 +30,28 @@ def cluster():
         yield cluster
 
 
-def half_done(event):
-    return isinstance(event, Progress) and event.clips.get("long", 0) > 0.5
+def well_begun(event):
+    return isinstance(event, Progress) and event.clips.get("long", 0) > 0.35
 
 
 @pytest.fixture
 def rendered(tiny_checkpoint, tmp_path):
-    """Renders one long clip, and does something when half of it is done."""
+    """Renders one long clip, and does something when a third of it is done, and afterwards."""
 
-    def render(action):
+    def render(action, afterwards=lambda: None):
         config = tiny_config(tiny_checkpoint, steps=60, frames_per_batch=4)
         clip = planned(config, "long", num_frames=FRAMES)
         factory = WorkerFactory(WorkerLayout(1, 1, 1), str(tmp_path), config, "run-1")
-        events, done = [], False
+        events = []
+        # Beside the dispatcher, which asks the worker meanwhile whether it has to go.
+        beside = threading.Thread(target=action)
         for event in dispatch(queue_of([clip]), factory, threading.Event()):
             events.append(event)
-            if not done and half_done(event):
-                done = True
-                action()
+            if not beside.ident and well_begun(event):
+                beside.start()
+            if isinstance(event, Retried):
+                afterwards()
+        beside.join()
         store = open_store(str(tmp_path))
         assert unfinished_keys(store) == set()
         return events, read_result(store, clip.key)
@@ -60,7 +64,7 @@ def assert_it_went_on(events, record):
     (retried,) = [event for event in events if isinstance(event, Retried)]
     assert retried.attempt.kind == "preempted"
     kept = int(retried.attempt.message.rpartition("; ")[2].split()[0])
-    assert FRAMES / 4 <= kept < FRAMES
+    assert FRAMES / 8 <= kept < FRAMES
     assert record.failed_attempts == (retried.attempt,)
     assert record.media.num_frames == FRAMES
     after = events.index(retried)
@@ -80,7 +84,6 @@ def test_a_machine_that_ray_drains_hands_its_clip_over(cluster, rendered):
     (machine,) = cluster.worker_nodes
 
     def drain():
-        add_machine(cluster)
         subprocess.run(
             [
                 *(sys.executable, "-m", "ray.scripts.scripts", "drain-node"),
@@ -92,6 +95,6 @@ def test_a_machine_that_ray_drains_hands_its_clip_over(cluster, rendered):
             capture_output=True,
         )
 
-    events, record = rendered(drain)
+    events, record = rendered(drain, lambda: add_machine(cluster))
     assert_it_went_on(events, record)
     wait_until(lambda: not workers_of(os.getpid()), 60)

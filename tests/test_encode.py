@@ -3,6 +3,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +14,11 @@ import pytest
 from PIL import Image
 from records import small_disk
 
-from tempprop import encode
-from tempprop.encode import encode_clip, find_ffmpeg, frame_rate, probe
+from tempprop.encode import encode_clip
+from tempprop.encoding import command
+from tempprop.encoding.ffmpeg import find_ffmpeg
+from tempprop.encoding.probe import Probe, probe
+from tempprop.encoding.rates import frame_rate
 from tempprop.errors import DiskFullError, EncodeError
 from tempprop.spec import EncoderConfig
 
@@ -54,11 +59,10 @@ def children():
 def test_a_clip_comes_out_as_it_was_announced(tmp_path):
     frames = moving()
     clip = encoded([frames[:3], frames[3:3], frames[3:]], tmp_path)
-    assert (clip.codec, clip.width, clip.height, clip.num_frames) == ("h264", 64, 48, 8)
-    assert (clip.fps, clip.duration_seconds) == (8.0, 1.0)
+    assert clip.probe == Probe("h264", "yuv420p", 64, 48, 8.0, 8, 1.0)
     assert clip.bytes == clip.path.stat().st_size
     assert clip.sha256 == hashlib.sha256(clip.path.read_bytes()).hexdigest()
-    assert names(tmp_path) == ["clip.jpg", "clip.mp4"]
+    assert names(tmp_path) == ["clip.jpg", "clip.mp4", "clip.preview.webp"]
     with Image.open(clip.poster_path) as poster:
         assert np.abs(np.asarray(poster).astype(int) - frames[0]).mean() < 6
 
@@ -104,8 +108,8 @@ def test_tags_survive_and_there_is_no_sound(tmp_path):
 @pytest.mark.parametrize("num_frames", [1, 8])
 def test_frame_rates_are_kept(tmp_path, fps, num_frames):
     clip = encoded([moving(num_frames)], tmp_path, fps=fps, num_frames=num_frames)
-    assert clip.fps == pytest.approx(fps, rel=1e-9)
-    assert clip.duration_seconds == pytest.approx(num_frames / fps, rel=1e-3, abs=2e-3)
+    assert clip.probe.fps == pytest.approx(fps, rel=1e-9)
+    assert clip.probe.duration_seconds == pytest.approx(num_frames / fps, rel=1e-3, abs=2e-3)
 
 
 def test_rates_become_the_fractions_that_people_mean():
@@ -147,23 +151,24 @@ def test_the_error_of_the_frames_goes_through(tmp_path, error):
     assert not children()
 
 
-def test_fifty_failures_leak_nothing(tmp_path):
+def test_five_hundred_failures_leak_nothing(tmp_path):
     big = moving(4, 480, 640)
-    options = {"num_frames": 4, "width": 640, "height": 480}
-    # A directory that is not there makes ffmpeg leave while frames are being written.
-    nowhere = tmp_path / "nowhere"
+    # What ffmpeg does not know makes it leave while frames are being written.
+    unknown = EncoderConfig().model_copy(update={"pixel_format": "yuv421p"})
 
-    def fail():
-        with pytest.raises(EncodeError, match="No such file or directory"):
-            encode_clip([big], nowhere, "clip", fps=8.0, encoder=EncoderConfig(), **options)
+    def fail(number):
+        with pytest.raises(EncodeError, match="exit status"):
+            encoded([big], tmp_path, num_frames=4, width=640, height=480, encoder=unknown)
 
-    fail()
-    before = len(names(Path("/proc/self/fd")))
-    for _ in range(50):
-        fail()
-    # Fifty leaks would be fifty more; one may belong to another thread of the process.
-    assert len(names(Path("/proc/self/fd"))) < before + 10
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(fail, range(4)))
+        before = len(names(Path("/proc/self/fd"))), threading.active_count()
+        list(pool.map(fail, range(500)))
+        # One or another may belong to somebody else in the process.
+        assert len(names(Path("/proc/self/fd"))) < before[0] + 10
+        assert threading.active_count() < before[1] + 10
     assert not children()
+    assert names(tmp_path) == []
 
 
 def test_an_encoder_that_dies_is_reported_with_the_head_of_what_it_said(tmp_path, monkeypatch):
@@ -172,7 +177,7 @@ def test_an_encoder_that_dies_is_reported_with_the_head_of_what_it_said(tmp_path
         "#!/bin/sh\necho 'first line' >&2; head -c 3000000 /dev/zero | tr '\\0' x >&2; exit 7\n"
     )
     program.chmod(0o755)
-    monkeypatch.setattr(encode, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(command, "find_ffmpeg", lambda encoder: str(program))
     with pytest.raises(EncodeError, match="exit status 7: first line") as caught:
         encoded([moving(8, 480, 640)], tmp_path, width=640, height=480)
     assert len(str(caught.value)) < 1000
@@ -195,7 +200,7 @@ def test_an_encoder_that_loses_frames_is_found_out(tmp_path, monkeypatch):
     program = tmp_path / "ffmpeg"
     program.write_text(f'#!/bin/sh\nexec {real} -t 0.5 "$@"\n')
     program.chmod(0o755)
-    monkeypatch.setattr(encode, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(command, "find_ffmpeg", lambda encoder: str(program))
     with pytest.raises(EncodeError, match="num_frames is 4 and not 8"):
         encoded([moving()], tmp_path)
     assert names(tmp_path) == ["ffmpeg"]

@@ -12,13 +12,13 @@ from PIL import Image
 from tempprop.encode import encode_clip
 from tempprop.errors import ClipError
 from tempprop.evaluation.clip_files import (
-    PICTURE_SUFFIXES,
     SUFFIXES,
     find_clips,
     identified,
     local_copy,
     read_clip,
 )
+from tempprop.media_frames import ANIMATION_SUFFIXES
 from tempprop.objects import open_store, write_object
 from tempprop.spec import EncoderConfig, PromptKeyframe
 from tempprop.store import RECORDS
@@ -40,7 +40,7 @@ def test_every_kind_of_file_gives_the_frames_that_went_in(tmp_path, suffix):
     path = write_clip(tmp_path / f"clip{suffix}", colored())
     frames = read_clip(path)
     assert (frames.shape, frames.dtype) == ((6, 32, 48, 3), np.uint8)
-    lossless = suffix in (".mkv", *PICTURE_SUFFIXES)
+    lossless = suffix in (".mkv", *ANIMATION_SUFFIXES)
     assert np.abs(frames.astype(int) - colored()).max() <= (0 if lossless else 6)
     assert (read_clip(path, 2) == frames[:2]).all()
     assert (read_clip(path, 100) == frames).all()
@@ -62,7 +62,15 @@ def test_what_is_transparent_is_black(tmp_path):
 
 
 def test_a_directory_is_searched_through(tmp_path):
-    for name in ("b.mp4", "a.MP4", "deep/er/c.webm", "no.txt", "poster.jpg", ".b.partial.mp4"):
+    for name in (
+        "b.mp4",
+        "a.MP4",
+        "deep/er/c.webm",
+        "no.txt",
+        "poster.jpg",
+        ".b.partial.mp4",
+        "b.preview.webp",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".hidden").mkdir()

@@ -22,7 +22,7 @@ from tempprop.spec import ClipSettings, ClipSpec, RenderConfig, RetryConfig, Wor
 from tempprop.store import open_store, read_result
 from tempprop.test_card import FAULT_VARIABLE
 
-pytestmark = [pytest.mark.slow, pytest.mark.chaos]
+pytestmark = pytest.mark.slow
 
 GPUS = 3
 BROKEN = "1"
@@ -137,6 +137,7 @@ def test_a_worker_that_hangs_while_it_loads_is_killed_and_replaced(tmp_path, sto
     assert not psutil.pid_exists(int(stuck.read_text()))
 
 
+@pytest.mark.chaos
 def test_a_gpu_that_fails_what_succeeds_elsewhere_is_quarantined(tmp_path):
     config = config_of(seconds=0.5, quarantine_after=2)
     clips = [planned(config, f"clip-{n}") for n in range(16)]

@@ -9,7 +9,7 @@ import yaml
 from clips import SLOW_STEPS, small_manifest, tiny_overrides
 from hypothesis import given
 from hypothesis import strategies as st
-from prefect_server import ROOT, prefect_server
+from prefect_server import ROOT, prefect_server, prefect_worker
 from processes import wait_until
 
 from flows.nightly import check_absolute, with_date
@@ -29,7 +29,8 @@ def test_relative_paths_are_refused():
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+    directory = tmp_path_factory.mktemp("prefect")
+    with prefect_server(directory) as server, prefect_worker(server, directory):
         yield server
 
 

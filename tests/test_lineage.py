@@ -6,10 +6,12 @@ from media_files import commit_clip
 from records import failure_of, result_of
 
 from tempprop.catalog import write_catalog
-from tempprop.encode import encode_clip, find_ffmpeg
+from tempprop.encode import encode_clip
+from tempprop.encoding.ffmpeg import find_ffmpeg
 from tempprop.lineage import media_file, media_tags
+from tempprop.media_objects import upload_media
 from tempprop.spec import EncoderConfig, LoRA, PromptKeyframe
-from tempprop.store import commit, iter_results, open_store, upload_media, write_failure
+from tempprop.store import commit, iter_results, open_store, write_failure
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +158,7 @@ def test_everything_that_shaped_a_clip_is_told(call, store):
         f"LoRA      look.safetensors at 0.5 ({'c' * 16})",
         f"picture   art.png ({'1' * 64})",
         "denoised  in float32, scheduler that of the model",
-        "encoder   codec h264, crf 18",
+        "encoder   profile h264",
         "versions  torch 2",
         "hardware  host node-1",
         "run       night-1, attempt 1",

@@ -11,6 +11,7 @@ from records import encoded_of, failure_of, key_of, result_of, small_disk
 
 from tempprop import objects
 from tempprop.errors import StoreError, StoreInputError
+from tempprop.media_objects import upload_media
 from tempprop.objects import create_object, put_file, read_object, write_object
 from tempprop.spec import CLIP_ID_PATTERN, LoRA
 from tempprop.store import (
@@ -27,7 +28,6 @@ from tempprop.store import (
     read_failure,
     read_result,
     record_name,
-    upload_media,
     write_failure,
     write_run_file,
 )

@@ -14,6 +14,7 @@ from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.catalog_query import query_catalog
 from tempprop.catalog_upkeep import Upkeep, compact_catalog, rebuild_catalog
 from tempprop.errors import StoreError, StoreInputError
+from tempprop.media_objects import upload_media
 from tempprop.objects import create_object, put_file, read_object, write_object
 from tempprop.store import (
     check_store,
@@ -23,7 +24,6 @@ from tempprop.store import (
     iter_results,
     open_store,
     read_result,
-    upload_media,
     write_failure,
     write_run_file,
 )

@@ -11,8 +11,9 @@ from PIL import Image
 
 from tempprop.encode import encode_clip
 from tempprop.errors import ClipError
-from tempprop.evaluation.clip_files import PICTURE_SUFFIXES, read_clip
+from tempprop.evaluation.clip_files import read_clip
 from tempprop.frames import Frames
+from tempprop.media_frames import ANIMATION_SUFFIXES
 from tempprop.spec import EncoderConfig
 from tempprop.storage_faults import one_line
 
@@ -65,7 +66,7 @@ def browser_copy(path: Path) -> BrowserCopy:
         ClipError: The clip does not decode.
         EncodeError: It could not be encoded.
     """
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in ANIMATION_SUFFIXES:
         return _encoded(read_clip(path), _animation_fps(path), LOOKS_LOSSLESS)
     try:
         with av.open(str(path)) as source:

@@ -19,19 +19,16 @@ from typing import Any
 import av
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image, ImageSequence
 
 from tempprop.errors import ClipError
 from tempprop.frames import Frames
+from tempprop.media_frames import ANIMATION_SUFFIXES, PREVIEW_SUFFIX, is_sequence, iter_frames
 from tempprop.objects import Store, open_filesystem
 from tempprop.spec import ClipResult
 from tempprop.storage_faults import diagnose, display_uri, is_missing, one_line
 from tempprop.store import RECORDS, iter_results, open_readable
 
-PICTURE_SUFFIXES = (".gif", ".webp")
-"""Animations that Pillow reads; FFmpeg does not read those of WebP."""
-
-SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", *PICTURE_SUFFIXES)
+SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", *ANIMATION_SUFFIXES)
 
 KINDS = ", ".join(suffix[1:] for suffix in SUFFIXES)
 
@@ -111,7 +108,8 @@ def _media_files(filesystem: Any, root: str) -> tuple[str, list[str]]:
 def _is_clip(path: str, root: str) -> bool:
     parts = posixpath.relpath(path, root or "/").split("/")
     hidden = any(part.startswith(".") for part in parts)
-    return not hidden and path.lower().endswith(SUFFIXES)
+    # Previews lie beside the clips that they are previews of.
+    return not hidden and path.lower().endswith(SUFFIXES) and not path.endswith(PREVIEW_SUFFIX)
 
 
 def _named(filesystem: Any, base: str, paths: list[str]) -> list[ClipFile]:
@@ -166,11 +164,22 @@ def local_copy(clip: ClipFile) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
         path = Path(directory) / posixpath.basename(clip.path)
         try:
-            clip.filesystem.get_file(clip.path, str(path))
+            for source in _files_of(clip):
+                clip.filesystem.get_file(source, str(path.with_name(posixpath.basename(source))))
         except Exception as error:  # every fsspec driver raises its own
             reason = "it is not there" if is_missing(error) else diagnose(error)[1]
             raise ClipError(f"{reason} ({one_line(error)})") from error
         yield path
+
+
+def _files_of(clip: ClipFile) -> list[str]:
+    """List the files that a clip consists of: itself, or those of its frames."""
+    if not is_sequence(clip.path):
+        return [clip.path]
+    folder, _, pattern = clip.path.rpartition("/")
+    suffix = posixpath.splitext(pattern)[1]
+    listed = clip.filesystem.ls(folder, detail=False)
+    return [str(path) for path in listed if path.endswith(suffix)]
 
 
 def identified(clip: ClipFile, path: Path) -> ClipFile:
@@ -184,18 +193,20 @@ def identified(clip: ClipFile, path: Path) -> ClipFile:
         ClipError: The file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return replace(
-            clip, sha256=clip.sha256 or digest, prompt=clip.prompt or _prompt_in(path) or None
-        )
+        prompt = clip.prompt or _prompt_in(path) or None
+        return replace(clip, sha256=clip.sha256 or _digest(path), prompt=prompt)
     except OSError as error:
         raise ClipError(f"it cannot be read ({one_line(error)})") from error
 
 
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _prompt_in(path: Path) -> str | None:
     """Read the tag that `tempprop preview` writes; Matroska writes its name in capitals."""
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    if path.suffix.lower() in ANIMATION_SUFFIXES:
         return None
     try:
         with av.open(str(path)) as container:
@@ -208,8 +219,7 @@ def read_clip(path: Path, most: int | None = None) -> Frames:
     """Decode a clip.
 
     Args:
-        path: A local media file that FFmpeg reads, or an animation that Pillow reads; what is
-            transparent in one is black.
+        path: What `tempprop.media_frames` reads.
         most: How many frames to decode, from the beginning; None for all.
 
     Returns:
@@ -218,26 +228,7 @@ def read_clip(path: Path, most: int | None = None) -> Frames:
     Raises:
         ClipError: It does not decode, or its frames differ in size.
     """
-    decode = _animation if path.suffix.lower() in PICTURE_SUFFIXES else _video
     try:
-        return np.stack(list(islice(decode(path), most))).astype(np.uint8, copy=False)
-    except (av.FFmpegError, OSError, IndexError, Image.DecompressionBombError) as error:
-        raise ClipError(f"it does not decode ({one_line(error)})") from error
+        return np.stack(list(islice(iter_frames(path), most)))
     except ValueError as error:
         raise ClipError(f"it has no frames, or frames of several sizes ({error})") from error
-
-
-def _video(path: Path) -> Iterator[Frames]:
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            yield frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-
-
-def _animation(path: Path) -> Iterator[Frames]:
-    with Image.open(path, formats=("GIF", "WEBP")) as image:
-        for frame in ImageSequence.Iterator(image):
-            layer = frame.convert("RGBA")
-            black = Image.new("RGBA", layer.size, (0, 0, 0, 255))
-            yield np.asarray(Image.alpha_composite(black, layer).convert("RGB"))

@@ -1,0 +1,1 @@
+"""What `tempprop.encode` is made of: profiles, ffmpeg's command and process, and the proof."""

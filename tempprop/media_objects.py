@@ -1,0 +1,129 @@
+"""Media in a store: put where the record will point, and fetched from there."""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tempprop.encode import CHECKSUMS, EncodedClip, frame_pattern
+from tempprop.media_frames import PREVIEW_SUFFIX
+from tempprop.objects import Store, fetch_file, put_file, read_object
+from tempprop.spec import Media
+from tempprop.store import media_stem
+
+TRANSFERS = 8
+"""Files of a sequence that are transferred at the same time."""
+
+
+def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> Media:
+    """Put the finished files of a clip where the record will point.
+
+    A file that is already there is left alone, since another worker's record may point to it: the
+    same bytes are used as they are, and other bytes are put beside it under a longer name. The
+    files of a sequence lie in a directory that is named by their content.
+
+    Args:
+        store: Where to.
+        encoded: The verified local files.
+        clip_id: Name of the clip.
+        key: Content key of the clip.
+
+    Returns:
+        The media as the record describes them.
+
+    Raises:
+        ValueError: The clip_id or the key is not one.
+        StoreInputError: The location cannot be written.
+        StoreError: The disk is full, or the store did not do its part before the deadline.
+    """
+    stem, checksums_url = media_stem(clip_id, key), None
+    if encoded.is_sequence:
+        stem = f"{stem}.{encoded.sha256[:16]}"
+        url, checksums_url = _put_sequence(store, encoded, stem)
+    else:
+        stem, url = _put_single(store, encoded, stem)
+    put_file(store, encoded.poster_path, f"{stem}.jpg")
+    if encoded.preview_path is not None:
+        put_file(store, encoded.preview_path, f"{stem}{PREVIEW_SUFFIX}")
+    found = encoded.probe
+    return Media(
+        url=url,
+        poster_url=f"{stem}.jpg",
+        preview_url=f"{stem}{PREVIEW_SUFFIX}" if encoded.preview_path is not None else None,
+        checksums_url=checksums_url,
+        sha256=encoded.sha256,
+        bytes=encoded.bytes,
+        codec=found.codec,
+        pixel_format=found.pixel_format,
+        encoder=encoded.encoder.name,
+        encoder_instead=encoded.encoder.instead_of,
+        width=found.width,
+        height=found.height,
+        fps=found.fps,
+        num_frames=found.num_frames,
+        duration_seconds=found.duration_seconds,
+    )
+
+
+def fetch_media(store: Store, media: Media, directory: Path) -> Path:
+    """Copy a clip's media into a local directory.
+
+    Args:
+        store: Where from.
+        media: What the record says.
+        directory: Where to; it exists.
+
+    Returns:
+        The file, or the pattern of the files of a sequence: `tempprop.media_frames` reads both.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        StoreError: The store did not answer before the deadline.
+    """
+    if media.checksums_url is None:
+        local = directory / Path(media.url).name
+        fetch_file(store, media.url, local)
+        return local
+    folder = media.url.rpartition("/")[0]
+    sums = read_object(store, media.checksums_url).decode()
+    names = [line.partition("  ")[2] for line in sums.splitlines()]
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        _finish(pool.map(lambda n: fetch_file(store, f"{folder}/{n}", directory / n), names))
+    return directory / Path(media.url).name
+
+
+def _put_single(store: Store, encoded: EncodedClip, stem: str) -> tuple[str, str]:
+    """Put a media file where no other bytes are, and tell the stem and the name that it has."""
+    suffix = encoded.path.suffix
+    try:
+        put_file(store, encoded.path, f"{stem}{suffix}", create=True)
+    except FileExistsError:
+        if _sha256_of(store, f"{stem}{suffix}") != encoded.sha256:
+            stem = f"{stem}.{encoded.sha256[:16]}"
+            put_file(store, encoded.path, f"{stem}{suffix}")
+    return stem, f"{stem}{suffix}"
+
+
+def _put_sequence(store: Store, encoded: EncodedClip, folder: str) -> tuple[str, str]:
+    """Put the files of a sequence, those of the frames first, and name their pattern and sums."""
+    frames = [file for file in sorted(encoded.path.iterdir()) if file.name != CHECKSUMS]
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        _finish(pool.map(lambda file: put_file(store, file, f"{folder}/{file.name}"), frames))
+    put_file(store, encoded.path / CHECKSUMS, f"{folder}/{CHECKSUMS}")
+    pattern = frame_pattern(Path(folder), encoded.path.name, frames[0].suffix)
+    return str(pattern), f"{folder}/{CHECKSUMS}"
+
+
+def _finish(transfers: Iterable[None]) -> None:
+    """Wait for all, and raise what the first of them that failed has raised."""
+    for _ in transfers:
+        pass
+
+
+def _sha256_of(store: Store, name: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
+        local = Path(directory) / "media"
+        fetch_file(store, name, local)
+        with local.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
