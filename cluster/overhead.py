@@ -35,6 +35,7 @@ class IdleWorker(RenderWorker):
             clip,
             failed_attempts,
             MEDIA,
+            provenance=None,
             quality={},
             seconds=StageSeconds(),
             frames_per_batch=1,

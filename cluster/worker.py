@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,12 @@ from cluster.process_tree import ProcessOnNode, this_process
 from tempprop.encode import encode_clip
 from tempprop.errors import InputError, Interrupted, TempPropError
 from tempprop.frames import FrameChunk, Frames
-from tempprop.lineage import media_tags
 from tempprop.machine import processor, shaping_versions
 from tempprop.media_objects import upload_media
 from tempprop.mini import unknown_words
 from tempprop.planned_clip import PlannedClip, Weights
+from tempprop.provenance.claim import claim_of
+from tempprop.provenance.sealing import Seal, provenance_of, read_identity
 from tempprop.quality import QualityMeter
 from tempprop.spec import (
     RENDER_VERSION,
@@ -35,6 +37,7 @@ from tempprop.spec import (
     ClipResult,
     ClipSpec,
     Media,
+    Provenance,
     RenderConfig,
     StageSeconds,
     prompt_keyframes,
@@ -48,9 +51,11 @@ from tempprop.unfinished import (
     remove_unfinished,
     unfinished_keys,
 )
+from tempprop.watermark import watermarked
 
 if TYPE_CHECKING:
     from cluster.model_rendering import ModelRendering
+    from tempprop.provenance.signing import SigningIdentity
 
 TEMPORARY_PREFIX = "tempprop-worker-"
 
@@ -219,6 +224,7 @@ class RenderWorker:
         spec, key = clip.spec, clip.key
         self._refuse_if_stopping(spec.clip_id)
         self._warn_of_unknown_words(spec)
+        seal = self._seal(clip)
         tally = _Tally()
         may_go_on = key in self._unfinished or bool(failed_attempts)
         with temporary_directory() as directory:
@@ -229,7 +235,7 @@ class RenderWorker:
             try:
                 with closing(frames):
                     encoded = encode_clip(
-                        frames,
+                        watermarked(frames, self._config.watermark),
                         directory,
                         f"{spec.clip_id}.{key[:16]}",
                         fps=spec.fps,
@@ -238,7 +244,7 @@ class RenderWorker:
                         height=spec.height,
                         encoder=self._config.encoder,
                         finishing=self._config.finishing,
-                        metadata=media_tags(key, spec.clip_id),
+                        seal=seal,
                     )
             except Interrupted as reason:
                 saved = done.save(self._store, key)
@@ -257,6 +263,7 @@ class RenderWorker:
             clip,
             failed_attempts,
             media,
+            provenance=provenance_of(seal, encoded.signature),
             quality=tally.figures(),
             seconds=StageSeconds(
                 denoise=tally.denoise,
@@ -271,6 +278,15 @@ class RenderWorker:
             self._remove_unfinished(key)
         return committed
 
+    def _seal(self, clip: PlannedClip) -> Seal:
+        config = self._config.provenance
+        claim = claim_of(clip.spec, clip.key, clip.identity, include_prompt=config.include_prompt)
+        return Seal(claim, self._signing_identity)
+
+    @cached_property
+    def _signing_identity(self) -> "SigningIdentity | None":
+        return read_identity(self._config.provenance)
+
     def _remove_unfinished(self, key: str) -> None:
         # What cannot be removed lies there and harms nobody: the clip is judged without it.
         with suppress(TempPropError):
@@ -282,6 +298,7 @@ class RenderWorker:
         failed_attempts: tuple[Attempt, ...],
         media: Media,
         *,
+        provenance: Provenance | None,
         quality: Mapping[str, float],
         seconds: StageSeconds,
         frames_per_batch: int,
@@ -294,11 +311,13 @@ class RenderWorker:
             init_image_sha256=clip.init_image_sha256,
             encoder=self._config.encoder,
             finishing=self._config.finishing,
+            watermark=self._config.watermark,
             dtype=self._config.dtype,
             scheduler=self._config.scheduler,
             render_version=RENDER_VERSION,
             versions=self._versions,
             media=media,
+            provenance=provenance,
             quality=quality,
             seconds=seconds,
             frames_per_batch=frames_per_batch,

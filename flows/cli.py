@@ -16,17 +16,20 @@ from rich.markup import escape
 
 from flows.cli_catalog import catalog_app
 from flows.cli_options import (
+    AllOption,
     ChecksOption,
     ClipArgument,
     ClipsArgument,
     ConfigOption,
     CostOption,
+    DecodeOption,
     FramesOption,
     IdenticalOption,
     JsonOption,
     JudgesOption,
     KindOption,
     LargestPageOption,
+    LibraryOption,
     LimitOption,
     ManifestArgument,
     MetricsOption,
@@ -49,6 +52,8 @@ from flows.cli_options import (
     StudyArgument,
     StudySeedOption,
     TitleOption,
+    TrustAnchorsOption,
+    VerifiedArgument,
     WhereOption,
     WorkersOption,
 )
@@ -315,6 +320,36 @@ def rebuild(
         print_json(rebuilt.as_json())
     else:
         print(rebuilt.as_text())
+
+
+@app.command()
+def verify(
+    place: VerifiedArgument,
+    trust_anchors: TrustAnchorsOption = None,
+    library: LibraryOption = None,
+    decode: DecodeOption = False,
+    show_all: AllOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check media against their records, their signatures, and whether they say who made them.
+
+    Of an output every clip is checked, of a file on this machine the file alone. Ends with exit
+    code 1 where something is wrong.
+
+    Example: [bold]tempprop verify s3://bucket/library --trust-anchors root.pem[/bold]
+    """
+    from flows.verification_output import verify_output, verify_single
+
+    if Path(place).is_file():
+        well = verify_single(
+            Path(place), trust_anchors=trust_anchors, library=library, as_json=as_json
+        )
+    else:
+        well = verify_output(
+            place, trust_anchors=trust_anchors, decode=decode, show_all=show_all, as_json=as_json
+        )
+    if not well:
+        raise typer.Exit(EXIT_FAILED_CLIPS)
 
 
 @app.command()

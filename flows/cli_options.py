@@ -20,6 +20,25 @@ ManifestArgument = Annotated[
 OutArgument = Annotated[
     str, typer.Argument(metavar="OUT", help="Output location; a path or a URI.")
 ]
+VerifiedArgument = Annotated[
+    str,
+    typer.Argument(metavar="OUT|FILE", help="Output location, or a media file of this machine."),
+]
+TrustAnchorsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Root certificates in PEM: whoever signed has to have a certificate from one of them.",
+    ),
+]
+LibraryOption = Annotated[
+    str | None,
+    typer.Option(metavar="OUT", help="Of a file: the output that it is said to come from."),
+]
+DecodeOption = Annotated[
+    bool, typer.Option("--decode", help="Of an output: decode every file to its end as well.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="List the clips that are well, too.")]
 ClipArgument = Annotated[
     str,
     typer.Argument(

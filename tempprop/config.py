@@ -35,6 +35,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> RenderConfi
     Raises:
         ConfigError: If there is no such configuration, it is not YAML, or a key is unknown or has
             a value of the wrong type. All bad keys are named.
+        InputError: The picture of its watermark cannot be read.
     """
     values = _parse(_read(name_or_path), without_credentials(name_or_path))
     if not isinstance(values, dict):
@@ -42,13 +43,24 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> RenderConfi
     for override in overrides:
         _apply(override, values)
     try:
-        return RenderConfig.model_validate(values)
+        return _with_digests(RenderConfig.model_validate(values))
     except ValidationError as error:
         lines = [
             f"configuration {without_credentials(name_or_path)}:",
             *map(_describe, error.errors()),
         ]
         raise ConfigError("\n  ".join(lines)) from error
+
+
+def _with_digests(config: RenderConfig) -> RenderConfig:
+    """Look up the digest of a watermark's picture, which is part of the clips' keys."""
+    watermark = config.watermark
+    if watermark is None or watermark.image is None or watermark.image_sha256 is not None:
+        return config
+    from tempprop.watermark import picture_sha256  # noqa: PLC0415 - for those who have one
+
+    found = watermark.model_copy(update={"image_sha256": picture_sha256(watermark.image)})
+    return config.model_copy(update={"watermark": found})
 
 
 def config_names() -> list[str]:

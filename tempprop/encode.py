@@ -26,6 +26,8 @@ from tempprop.encoding.rates import frame_rate
 from tempprop.errors import DiskFullError, EncodeError
 from tempprop.frames import Frames
 from tempprop.media_frames import PREVIEW_SUFFIX
+from tempprop.provenance.claim import tags_of
+from tempprop.provenance.sealing import Seal, Signature, seal_media, seal_pictures
 from tempprop.spec import EncoderConfig, FinishingConfig
 from tempprop.storage_faults import DISK_FULL
 
@@ -49,6 +51,7 @@ class EncodedClip:
         bytes: Size of the media file, or of all files of the sequence.
         probe: What it holds.
         encoder: Who encoded it.
+        signature: Where it is signed, see `tempprop.spec.Provenance`; None for nowhere.
         is_sequence: Whether each frame is a file of its own.
         seconds: Wall-clock time of encoding, probing and hashing; the time in which the frames
             were being made counts too.
@@ -61,8 +64,17 @@ class EncodedClip:
     bytes: int
     probe: Probe
     encoder: Encoder
+    signature: Signature | None
     is_sequence: bool
     seconds: float
+
+    @property
+    def pattern(self) -> Path:
+        """The media file, or the pattern of the files of a sequence."""
+        if not self.is_sequence:
+            return self.path
+        suffix = next(file.suffix for file in self.path.iterdir() if file.name != CHECKSUMS)
+        return frame_pattern(self.path, self.path.name, suffix)
 
 
 def encode_clip(
@@ -76,6 +88,7 @@ def encode_clip(
     height: int,
     encoder: EncoderConfig,
     finishing: FinishingConfig | None = None,
+    seal: Seal | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> EncodedClip:
     """Encode a clip, verify it, and write a poster and a preview beside it.
@@ -93,7 +106,8 @@ def encode_clip(
         height: Pixels, even.
         encoder: Kind of media file, and its settings.
         finishing: Steps before encoding; None for none.
-        metadata: Tags to keep in the file, where its format has any.
+        seal: What the files say of where they come from, and who signs that; None for nothing.
+        metadata: More tags to keep in the file, where its format has any.
 
     Returns:
         The finished files.
@@ -111,43 +125,84 @@ def encode_clip(
     video = RawVideo(width, height, num_frames, frame_rate(fps))
     if problem := rate_problem(fps, encoder, finishing):
         raise EncodeError(". ".join(problem))
-    chosen = choose_encoder(encoder)
+    tags = {**(tags_of(seal.claim) if seal is not None else {}), **(metadata or {})}
+    job = _Job(video, profile, encoder, choose_encoder(encoder), finishing, tags)
     with _workplace(directory, name) as work:
-        media, poster = _media_in(work, name, profile), work / f"{name}.jpg"
-        preview = work / f"{name}{PREVIEW_SUFFIX}" if encoder.preview else None
-        command = encode_command(
-            video,
-            media,
-            preview,
-            config=encoder,
-            encoder=chosen,
-            finishing=finishing,
-            metadata=metadata or {},
-        )
-        pixels = hashlib.sha256()
-        with running(command) as write:
-            first_frame = _feed(frames, write, video, pixels)
-        if encoder.profile == "exr":
-            _turn_into_exr(work / name, metadata or {})
-        found = _proven(media, profile, video, finishing, pixels.hexdigest())
-        if preview is not None:
-            _prove_preview(preview)
+        draft, pixels = _write(frames, work, name, job)
+        signature = seal_media(draft.files, seal) if seal is not None else None
+        found = _proven(draft.media, job, pixels)
         with _local_files():
-            _write_poster(first_frame, poster)
-            files = sorted((work / name).iterdir()) if profile.is_sequence else [media]
-            digests = {file.name: _sha256(file) for file in files}
-            sums = _write_sums(work / name, digests) if profile.is_sequence else None
+            digests = {file.name: _sha256(file) for file in draft.files}
+            sha256 = (
+                _write_sums(work / name, digests) if profile.is_sequence else digests.popitem()[1]
+            )
+        if seal is not None:
+            seal_pictures(draft.pictures, seal, signature, sha256)
+        if draft.preview is not None:
+            _prove_preview(draft.preview)
+        with _local_files():
             return EncodedClip(
-                poster_path=_published(poster, directory),
-                preview_path=_published(preview, directory) if preview is not None else None,
-                sha256=sums or digests[media.name],
-                bytes=sum(file.stat().st_size for file in files),
+                poster_path=_published(draft.poster, directory),
+                preview_path=_published(draft.preview, directory) if draft.preview else None,
+                sha256=sha256,
+                bytes=sum(file.stat().st_size for file in draft.files),
                 probe=found,
-                encoder=chosen,
+                encoder=job.chosen,
+                signature=signature,
                 is_sequence=profile.is_sequence,
-                path=_published(work / name if profile.is_sequence else media, directory),
+                path=_published(work / name if profile.is_sequence else draft.media, directory),
                 seconds=time.monotonic() - started,
             )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What goes in, and what has to become of it."""
+
+    video: RawVideo
+    profile: Profile
+    config: EncoderConfig
+    chosen: Encoder
+    finishing: FinishingConfig
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """What ffmpeg has written: the media, or the pattern of its files, and pictures beside them."""
+
+    media: Path
+    files: tuple[Path, ...]
+    poster: Path
+    preview: Path | None
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        return (self.poster,) if self.preview is None else (self.poster, self.preview)
+
+
+def _write(frames: Iterable[Frames], work: Path, name: str, job: _Job) -> tuple[_Draft, str]:
+    """Encode the frames, and tell the digest of their pixels."""
+    media, poster = _media_in(work, name, job.profile), work / f"{name}.jpg"
+    preview = work / f"{name}{PREVIEW_SUFFIX}" if job.config.preview else None
+    command = encode_command(
+        job.video,
+        media,
+        preview,
+        config=job.config,
+        encoder=job.chosen,
+        finishing=job.finishing,
+        metadata=job.tags,
+    )
+    pixels = hashlib.sha256()
+    with running(command) as write:
+        first_frame = _feed(frames, write, job.video, pixels)
+    with _local_files():
+        if job.config.profile == "exr":
+            _turn_into_exr(work / name, job.tags)
+        _write_poster(first_frame, poster)
+        files = sorted((work / name).iterdir()) if job.profile.is_sequence else [media]
+    return _Draft(media, tuple(files), poster, preview), pixels.hexdigest()
 
 
 @contextlib.contextmanager
@@ -231,19 +286,17 @@ def _turn_into_exr(directory: Path, metadata: Mapping[str, str]) -> None:
     # OpenEXR is loaded by those who want it.
     from tempprop.encoding.exr import replace_by_exr  # noqa: PLC0415
 
-    with _local_files():
-        for picture in sorted(directory.iterdir()):
-            replace_by_exr(picture, dict(metadata))
+    for picture in sorted(directory.iterdir()):
+        replace_by_exr(picture, dict(metadata))
 
 
-def _proven(
-    media: Path, profile: Profile, video: RawVideo, finishing: FinishingConfig, pixels_sha256: str
-) -> Probe:
+def _proven(media: Path, job: _Job, pixels_sha256: str) -> Probe:
     """Decode what ffmpeg has written, and make sure that it is the clip that went in.
 
     Raises:
         EncodeError: It does not decode, or is another clip.
     """
+    video, profile, finishing = job.video, job.profile, job.finishing
     num_frames, rate = finished_length(video.num_frames, video.rate, finishing)
     width, height = finished_size(video.width, video.height, finishing)
     seconds = num_frames / float(rate)

@@ -14,7 +14,8 @@
     ├── RenderError           a clip could not be rendered
     │   └── NonFiniteLatentsError
     ├── EncodeError           ffmpeg failed, or the file it wrote is not the clip
-    │   └── DiskFullError     there is no room for the file
+    │   ├── DiskFullError     there is no room for the file
+    │   └── SigningError      the file could not be signed
     ├── StoreError            object storage failed after its deadline
     └── Interrupted           a person or a scheduler asked to stop
 
@@ -161,6 +162,10 @@ class EncodeError(TempPropError):
 
 class DiskFullError(EncodeError):
     """There is no room for the media file, which is no fault of the clip."""
+
+
+class SigningError(EncodeError):
+    """A media file could not be signed."""
 
 
 class StoreError(TempPropError):

@@ -7,7 +7,7 @@ from typing import Any
 from tempprop.errors import InputError
 from tempprop.lineage import Lineage
 from tempprop.objects import list_names, read_object
-from tempprop.spec import Attempt, ClipFailure, ClipResult, ClipSettings, ClipSpec
+from tempprop.spec import Attempt, ClipFailure, ClipResult, ClipSettings, ClipSpec, FinishingConfig
 from tempprop.store import Store, committed_keys, failed_keys, open_readable
 
 TRACEBACK_LINES = 12
@@ -112,7 +112,8 @@ def _about_result(result: ClipResult, parents: Mapping[str, ClipResult]) -> str:
         ),
         *([("picture", f"{spec.init_image} ({result.init_image_sha256})")] * bool(spec.init_image)),
         ("denoised", f"in {result.dtype}, scheduler {scheduler}"),
-        ("encoder", _listed(result.encoder.model_dump(mode="json", exclude_none=True))),
+        ("encoder", _encoder(result)),
+        *_made_of_it(result),
         ("versions", _listed(result.versions)),
         ("hardware", _listed(result.hardware)),
         ("run", f"{result.run_id}, attempt {len(result.failed_attempts) + 1}"),
@@ -126,6 +127,23 @@ def _about_result(result: ClipResult, parents: Mapping[str, ClipResult]) -> str:
             *_about_attempts(result.failed_attempts),
         ]
     )
+
+
+def _encoder(result: ClipResult) -> str:
+    settings = _listed(result.encoder.model_dump(mode="json", exclude_none=True))
+    instead = result.media.encoder_instead
+    return f"{settings}; {result.media.encoder}, since {instead}" if instead else settings
+
+
+def _made_of_it(result: ClipResult) -> Iterator[tuple[str, str]]:
+    """Tell what was done to the frames before they were encoded, and to the files afterwards."""
+    if result.finishing != FinishingConfig():
+        yield "finishing", _listed(result.finishing.model_dump(mode="json", exclude_none=True))
+    if result.watermark is not None:
+        yield "watermark", _listed(result.watermark.model_dump(mode="json", exclude_none=True))
+    if result.provenance is not None and result.provenance.signature is not None:
+        by = f"{result.provenance.signer} (certificate {result.provenance.certificate_sha256})"
+        yield "signed", f"{result.provenance.signature}, by {by}"
 
 
 def _settings(spec: ClipSpec) -> str:

@@ -1,10 +1,9 @@
 """From a media file, or whatever else names a clip, to the record of how it came about.
 
-A clip is named by its clip_id, by its key, and by its media file: whose container carries the key
-where the format has tags, whose bytes have the sha256 that the record tells, and which has a place
-below the output. A file that was cut, renamed or copied elsewhere still carries the key; one whose
-tags were stripped is found by its bytes; one that was encoded again and lost its tags is not found.
-Of a sequence the sha256 is that of its `SHA256SUMS`.
+A clip is named by its clip_id, by its key, and by its media file: whose container carries the key,
+whose bytes have the sha256 that the record tells, and which has a place below the output. A file
+that was cut, renamed or copied elsewhere still carries the key; one whose tags were stripped is
+found by its bytes; one that was encoded again and lost its tags is not found.
 """
 
 import hashlib
@@ -13,15 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import av
-
 from tempprop.catalog import find_clip, find_failures, find_results
 from tempprop.errors import InputError
 from tempprop.objects import Store
+from tempprop.provenance.marks import key_in
 from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult
 from tempprop.store import KEY_PATTERN, committed_keys, failed_keys, read_failure, read_result
-
-KEY_TAG = "tempprop_key"
 
 
 @dataclass(frozen=True)
@@ -65,11 +61,6 @@ class Lineage:
         }
 
 
-def media_tags(key: str, clip_id: str) -> dict[str, str]:
-    """Give what a media file says of itself in its container."""
-    return {KEY_TAG: key, "clip_id": clip_id}
-
-
 def find_lineage(store: Store, name: str) -> Lineage:
     """Find the records of a clip.
 
@@ -102,25 +93,10 @@ def media_file(path: Path) -> MediaFile:
     Raises:
         OSError: It cannot be read.
     """
-    digest = sha256_of(path)
-    try:
-        with av.open(str(path)) as container:
-            # Matroska writes the names of tags in capital letters.
-            tags = {name.lower(): text for name, text in container.metadata.items()}
-    except av.FFmpegError:
-        tags = {}
-    key = tags.get(KEY_TAG, "")
-    return MediaFile(str(path), digest, key if re.fullmatch(KEY_PATTERN, key) else None)
-
-
-def sha256_of(path: Path) -> str:
-    """Digest a file, hexadecimal.
-
-    Raises:
-        OSError: It cannot be read.
-    """
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    key = key_in(path)
+    return MediaFile(str(path), digest, key if re.fullmatch(KEY_PATTERN, key) else None)
 
 
 def _by_digest(store: Store, text: str) -> Lineage | None:

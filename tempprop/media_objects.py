@@ -4,10 +4,11 @@ import hashlib
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from glob import escape as glob_escape
 from pathlib import Path
 
-from tempprop.encode import CHECKSUMS, EncodedClip, frame_pattern
-from tempprop.media_frames import PREVIEW_SUFFIX
+from tempprop.encode import CHECKSUMS, EncodedClip
+from tempprop.media_frames import PREVIEW_SUFFIX, is_sequence
 from tempprop.objects import Store, fetch_file, put_file, read_object
 from tempprop.spec import Media
 from tempprop.store import media_stem
@@ -93,6 +94,33 @@ def fetch_media(store: Store, media: Media, directory: Path) -> Path:
     return directory / Path(media.url).name
 
 
+def digest_of(media: Media, local: Path) -> str:
+    """Hash what `fetch_media` has fetched, as records do.
+
+    Args:
+        media: What the record says.
+        local: The file, or the pattern of the files of a sequence.
+    """
+    if media.checksums_url is None:
+        return sha256_of(local)
+    lines = (f"{sha256_of(file)}  {file.name}\n" for file in files_of(local))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def files_of(local: Path) -> list[Path]:
+    """List the files of a clip's media: one, or one for each frame, in their order."""
+    if not is_sequence(local.name):
+        return [local]
+    start, _, suffix = local.name.partition("%05d")
+    return sorted(local.parent.glob(f"{glob_escape(start)}*{suffix}"))
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file, a piece at a time."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _put_single(store: Store, encoded: EncodedClip, stem: str) -> tuple[str, str]:
     """Put a media file where no other bytes are, and tell the stem and the name that it has."""
     suffix = encoded.path.suffix
@@ -111,8 +139,7 @@ def _put_sequence(store: Store, encoded: EncodedClip, folder: str) -> tuple[str,
     with ThreadPoolExecutor(TRANSFERS) as pool:
         _finish(pool.map(lambda file: put_file(store, file, f"{folder}/{file.name}"), frames))
     put_file(store, encoded.path / CHECKSUMS, f"{folder}/{CHECKSUMS}")
-    pattern = frame_pattern(Path(folder), encoded.path.name, frames[0].suffix)
-    return str(pattern), f"{folder}/{CHECKSUMS}"
+    return f"{folder}/{encoded.pattern.name}", f"{folder}/{CHECKSUMS}"
 
 
 def _finish(transfers: Iterable[None]) -> None:
@@ -125,5 +152,4 @@ def _sha256_of(store: Store, name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
         local = Path(directory) / "media"
         fetch_file(store, name, local)
-        with local.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(local)

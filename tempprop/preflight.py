@@ -11,6 +11,7 @@ from tempprop.errors import EncodeError, InputError, PictureError
 from tempprop.init_image import picture_digest
 from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
 from tempprop.plan import RECENT_PICTURES
+from tempprop.provenance.sealing import read_identity
 from tempprop.spec import EncoderConfig, LoRA, ModelIdentity, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
 from tempprop.test_card import identify_test_card, is_test_card
@@ -53,7 +54,8 @@ def check_batch(
 
     Raises:
         ManifestError: The manifest has problems, or pictures that it names cannot be used.
-        InputError: `where` is not a condition over the columns.
+        InputError: `where` is not a condition over the columns, or the certificate to sign with
+            cannot be used.
         RenderError: The storage of a picture failed, which may go away.
         InputError: No ffmpeg of this machine has the encoder.
         StoreInputError: The output cannot be used.
@@ -61,6 +63,7 @@ def check_batch(
     """
     summary = validate_manifest(manifest, config)
     require_encoder(config.encoder)
+    read_identity(config.provenance)
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.

@@ -17,8 +17,11 @@ from tempprop.errors import InputError
 from tempprop.init_image import picture_digest
 from tempprop.mini import unknown_words
 from tempprop.pipeline import load_pipeline
+from tempprop.provenance.claim import claim_of
+from tempprop.provenance.sealing import Seal
 from tempprop.render import render_clips
-from tempprop.spec import ClipSpec, EncoderConfig, RenderConfig
+from tempprop.spec import ClipSpec, EncoderConfig, RenderConfig, clip_key
+from tempprop.watermark import watermarked
 
 logger = logging.getLogger("tempprop.preview")
 
@@ -130,8 +133,10 @@ def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) ->
     size = config.frames_per_batch
     frames_per_batch = measured_frames_per_batch(model, spec) if size == "auto" else size
     chunks = render_clips(model, [spec], frames_per_batch=frames_per_batch)
+    picture = picture_digest(spec.init_image) if spec.init_image is not None else None
+    key = clip_key(spec, config, model.identity, picture)
     return encode_clip(
-        (chunk.frames for chunk in chunks),
+        watermarked((chunk.frames for chunk in chunks), config.watermark),
         directory,
         stem,
         fps=spec.fps,
@@ -140,5 +145,6 @@ def _render(spec: ClipSpec, config: RenderConfig, directory: Path, stem: str) ->
         height=spec.height,
         encoder=config.encoder.model_copy(update={"preview": False}),
         finishing=config.finishing,
+        seal=Seal(claim_of(spec, key, model.identity)),
         metadata={"prompt": spec.prompt},
     )

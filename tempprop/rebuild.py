@@ -5,7 +5,6 @@ the precision and the scheduler. What it was rendered on is told beside it, sinc
 comes out with other rounding on another device, with other libraries and in other batches.
 """
 
-import hashlib
 import math
 import os
 import shutil
@@ -22,11 +21,13 @@ from tempprop.errors import ClipError, InputError, StoreError
 from tempprop.frames import FrameChunk
 from tempprop.init_image import picture_digest
 from tempprop.inspection import open_output
-from tempprop.lineage import find_lineage, media_tags, sha256_of
+from tempprop.lineage import find_lineage
 from tempprop.machine import processor, shaping_versions
-from tempprop.media_frames import is_sequence, iter_frames
-from tempprop.media_objects import fetch_media
-from tempprop.objects import Store, read_object
+from tempprop.media_frames import iter_frames
+from tempprop.media_objects import digest_of, fetch_media
+from tempprop.objects import Store
+from tempprop.provenance.claim import claim_of
+from tempprop.provenance.sealing import Seal
 from tempprop.quality import Psnr, measure_psnr
 from tempprop.spec import (
     RENDER_VERSION,
@@ -37,6 +38,7 @@ from tempprop.spec import (
 )
 from tempprop.store import open_store
 from tempprop.test_card import draw_test_card, identify_test_card, is_test_card
+from tempprop.watermark import watermarked
 from tempprop.whole_files import draft_of
 
 WEIGHTS = "weights"
@@ -143,13 +145,12 @@ def rebuild_clip(
         )
     result, store = lineage.results[0], open_store(out)
     if to is not None:
-        _check_place(store, to, result.media.url)
+        _check_place(store, to, result)
     with tempfile.TemporaryDirectory(prefix="tempprop-rebuild-") as name:
         directory = Path(name)
         committed = _fetch_media(store, result, directory / "committed")
         encoded, differences = _render(store, result, directory, allow_pickle=allow_pickle)
-        rebuilt = encoded.path / committed.name if encoded.is_sequence else encoded.path
-        psnr = _compare(result, committed, rebuilt)
+        psnr = _compare(result, committed, encoded.pattern)
         if to is not None:
             _keep(encoded, to)
     return Rebuilt(
@@ -163,10 +164,11 @@ def rebuild_clip(
     )
 
 
-def _check_place(store: Store, to: Path, url: str) -> None:
-    suffix = "" if is_sequence(url) else Path(url).suffix
+def _check_place(store: Store, to: Path, result: ClipResult) -> None:
+    sequence = result.media.checksums_url is not None
+    suffix = "" if sequence else Path(result.media.url).suffix
     if to.suffix != suffix:
-        kind = f"a {suffix} file" if suffix else "a directory of files, without a suffix"
+        kind = "a directory of files, without a suffix" if sequence else f"a {suffix} file"
         raise InputError(f"the clip is {kind}, not {to.name!r}: choose another --to")
     if not to.parent.is_dir() or to.is_dir():
         raise InputError(f"{to} cannot be written: choose a new name in a directory that is there")
@@ -183,20 +185,15 @@ def _keep(encoded: EncodedClip, to: Path) -> None:
 
 
 def _fetch_media(store: Store, result: ClipResult, directory: Path) -> Path:
-    media = result.media
-    what = f"{store.uri}: {media.url}, the media of {result.clip_id!r},"
-    remedy = "Remove the record and render its manifest again"
     directory.mkdir()
+    what = f"{store.uri}: {result.media.url}, the media file of {result.clip_id!r}"
+    remedy = "Remove its record and render its manifest again"
     try:
-        path = fetch_media(store, media, directory)
-        if media.checksums_url:
-            digest = hashlib.sha256(read_object(store, media.checksums_url)).hexdigest()
-        else:
-            digest = sha256_of(path)
+        path = fetch_media(store, result.media, directory)
     except FileNotFoundError as error:
-        raise StoreError(f"{what} is not there. {remedy}") from error
-    if digest != media.sha256:
-        raise StoreError(f"{what} is not what its record says. {remedy}")
+        raise StoreError(f"{what}, is not there. {remedy}") from error
+    if digest_of(result.media, path) != result.media.sha256:
+        raise StoreError(f"{what}, is not what its record says. {remedy}")
     return path
 
 
@@ -208,16 +205,17 @@ def _render(
     chunks, identity, device = _frames(result, config)
     with _threads_of(result):
         encoded = encode_clip(
-            (chunk.frames for chunk in chunks),
+            watermarked((chunk.frames for chunk in chunks), config.watermark),
             directory,
+            # The list of a sequence's files names them.
             f"{result.clip_id}.{result.key[:16]}",
             fps=result.spec.fps,
             num_frames=result.spec.num_frames,
             width=result.spec.width,
             height=result.spec.height,
-            encoder=result.encoder,
+            encoder=result.encoder.model_copy(update={"preview": False}),
             finishing=result.finishing,
-            metadata=media_tags(result.key, result.clip_id),
+            seal=Seal(claim_of(result.spec, result.key, result.model)),
         )
     return encoded, [
         *_other_weights(result.model, identity),
@@ -245,6 +243,7 @@ def _config(store: Store, result: ClipResult, *, allow_pickle: bool) -> RenderCo
             "allow_pickle": allow_pickle,
             "encoder": result.encoder,
             "finishing": result.finishing,
+            "watermark": result.watermark,
             "frames_per_batch": result.frames_per_batch,
         }
     )

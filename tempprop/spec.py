@@ -274,6 +274,56 @@ class FinishingConfig(Frozen):
     interpolate_fps: float | None = Field(default=None, gt=0, le=240)
 
 
+class WatermarkConfig(Frozen):
+    """A visible watermark, of a text or a picture.
+
+    Attributes:
+        text: What is written, on one line.
+        image: Path of a picture, best a PNG with what is transparent; it takes the place of a text.
+        image_sha256: Digest of the picture's file, which is looked up where it is not given.
+        corner: Where it stands.
+        opacity: 0 to 1.
+        height: Of its letters or of the picture, as a share of the clip's height.
+        margin: To the edges, as a share of the clip's height.
+    """
+
+    text: str | None = Field(default=None, min_length=1, max_length=200)
+    image: str | None = Field(default=None, min_length=1)
+    image_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    corner: Literal["top-left", "top-right", "bottom-left", "bottom-right"] = "bottom-right"
+    opacity: float = Field(default=0.7, gt=0, le=1)
+    height: float = Field(default=0.05, gt=0, le=1)
+    margin: float = Field(default=0.03, ge=0, le=0.4)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "WatermarkConfig":
+        if (self.text is None) == (self.image is None):
+            raise PydanticCustomError("watermark", "give a text or an image, one of both")
+        return self
+
+
+class ProvenanceConfig(Frozen):
+    """What media say of where they come from; see `tempprop.provenance`.
+
+    That a model has made them stands in every file in any case. With a certificate they are signed.
+
+    Attributes:
+        certificate: Path of the chain in PEM, the signer's certificate first; None signs nothing.
+        private_key: Path of its private key in PEM; None takes it from the environment.
+        private_key_variable: Name of the environment variable that holds it.
+        algorithm: Of the signature, by C2PA's names.
+        timestamp_url: Time-stamp authority (RFC 3161); None for none.
+        include_prompt: Whether files tell the prompt.
+    """
+
+    certificate: str | None = None
+    private_key: str | None = None
+    private_key_variable: str = Field(default="TEMPPROP_SIGNING_KEY", pattern=r"^[A-Za-z0-9_]+$")
+    algorithm: Literal["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"] = "es256"
+    timestamp_url: str | None = None
+    include_prompt: bool = False
+
+
 class SchedulerConfig(Frozen):
     """A scheduler to use instead of the checkpoint's own.
 
@@ -366,6 +416,8 @@ class RenderConfig(Frozen):
         clip: Defaults of the manifest's columns.
         encoder: Media file settings.
         finishing: Steps before encoding: larger pictures, frames in between.
+        provenance: What media say of where they come from.
+        watermark: Drawn on every frame; None for none.
         workers: Worker processes.
         resources: The type of accelerator that the clips of a model need, by the name of the model:
             a type as Ray names it, such as `A100` or `H100`. Other models render on any.
@@ -382,6 +434,8 @@ class RenderConfig(Frozen):
     clip: ClipSettings = ClipSettings()
     encoder: EncoderConfig = EncoderConfig()
     finishing: FinishingConfig = FinishingConfig()
+    provenance: ProvenanceConfig = ProvenanceConfig()
+    watermark: WatermarkConfig | None = None
     workers: WorkerConfig = WorkerConfig()
     resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
@@ -443,6 +497,23 @@ class Media(Frozen):
     duration_seconds: float
 
 
+class Provenance(Frozen):
+    """What the files of a clip say of where they come from.
+
+    Attributes:
+        digital_source_type: IPTC's term, which stands in every file that has a place for it.
+        signature: `embedded` in the media file, or `sidecar`, which is the poster that tells the
+            digest of the media; None where nothing is signed.
+        signer: Name on the signer's certificate.
+        certificate_sha256: Digest of the signer's certificate, hexadecimal.
+    """
+
+    digital_source_type: str
+    signature: Literal["embedded", "sidecar"] | None = None
+    signer: str | None = None
+    certificate_sha256: str | None = None
+
+
 class StageSeconds(Frozen):
     """Wall-clock seconds that a clip spent in each stage."""
 
@@ -491,6 +562,8 @@ class ClipResult(Frozen):
         render_version: `RENDER_VERSION` of then; None in records that are older than this field.
         versions: Versions of the libraries that shape pixels.
         media: The file.
+        watermark: What is drawn on its frames; None for nothing.
+        provenance: What it says of where it comes from; None in records of before it said so.
         quality: Temporal figures of the clip, see `tempprop.quality`.
         seconds: Time spent.
         frames_per_batch: Frames that were denoised together: fewer than the configuration says
@@ -515,6 +588,8 @@ class ClipResult(Frozen):
     render_version: int | None = None
     versions: Mapping[str, str]
     media: Media
+    watermark: WatermarkConfig | None = None
+    provenance: Provenance | None = None
     quality: Mapping[str, float]
     seconds: StageSeconds
     frames_per_batch: int
@@ -598,6 +673,9 @@ def clip_key(
         "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
         "encoder": config.encoder.model_dump(mode="json", exclude={"preview"}),
         "finishing": config.finishing.model_dump(mode="json"),
+        "watermark": config.watermark.model_dump(mode="json", exclude={"image"})
+        if config.watermark is not None
+        else None,
     }
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -67,6 +67,7 @@ class Night:
         out: Output directory.
         seconds: What a clip takes.
         deaths: Workers that a clip may outlive.
+        clips: How many.
         workers: Settings of `WorkerConfig`.
 
     Attributes:
@@ -75,7 +76,12 @@ class Night:
     """
 
     def __init__(
-        self, out: Path | str, seconds: float = 0.3, deaths: int = 2, **workers: object
+        self,
+        out: Path | str,
+        seconds: float = 0.3,
+        deaths: int = 2,
+        clips: int = CLIPS,
+        **workers: object,
     ) -> None:
         config = config_of(seconds=seconds, **workers)
         retries = config.retries.model_copy(update={"max_worker_deaths": deaths + 1})
@@ -83,7 +89,7 @@ class Night:
         clip = config.clip.model_copy(update={"num_frames": 96, "width": 128, "height": 128})
         self.config = config.model_copy(update={"clip": clip, "retries": retries})
         self.out = Path(out)
-        self.clips = [planned(self.config, f"clip-{n:02}") for n in range(CLIPS)]
+        self.clips = [planned(self.config, f"clip-{n:02}") for n in range(clips)]
         self.events: list[object] = []
         self.struck_at: list[float] = []
         self._ended_at: dict[str, float] = {}
@@ -188,6 +194,11 @@ def wait_for_no_workers(seconds: float = 60) -> None:
 
 def at_work(event: object) -> bool:
     return isinstance(event, Progress) and len(event.clips) >= 3
+
+
+def all_at_work(event: object) -> bool:
+    """Every GPU has a clip that renders and one that waits: whoever is hit has something to lose."""
+    return isinstance(event, Progress) and event.in_work >= 2 * MACHINES * GPUS
 
 
 def once(

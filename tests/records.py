@@ -91,6 +91,7 @@ def encoded_of(directory: Path, content: bytes, name: str = "clip") -> EncodedCl
         bytes=len(content),
         probe=Probe("h264", "yuv420p", 64, 48, 8.0, 16, 2.0),
         encoder=Encoder("libx264"),
+        signature=None,
         is_sequence=False,
         seconds=0.1,
     )

@@ -19,6 +19,7 @@ from nights import (
     GPUS,
     MACHINES,
     Night,
+    all_at_work,
     hunting,
     once,
     remove_machine,
@@ -32,6 +33,10 @@ from cluster.events import Committed, Progress, Quarantined, Retried
 from cluster.worker import TEMPORARY_PREFIX
 
 pytestmark = [pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(300)]
+
+
+LONG = {"seconds": 2.0, "clips": 40}
+"""A night in which all workers are up, however slowly they start, before its clips run out."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,8 @@ def test_a_quiet_night(cluster, tmp_path):
 
 
 def test_a_worker_is_killed_while_it_renders(cluster, tmp_path):
-    night = Night(tmp_path).run(once(lambda night: workers()[0].kill()))
+    night = Night(tmp_path, **LONG)
+    night.run(once(lambda night: workers()[0].kill(), all_at_work))
     night.check("kill -9 of a worker that renders")
     assert {event.attempt.kind for event in night.of(Retried)} == {"worker death"}
 
@@ -118,8 +124,8 @@ def test_workers_are_killed_between_the_media_and_the_record(cluster, tmp_path):
 
 
 def test_a_machine_is_lost_with_its_clips(cluster, tmp_path):
-    night = Night(tmp_path, seconds=1.0)
-    night.run(once(lambda night: remove_machine(cluster)))
+    night = Night(tmp_path, **LONG)
+    night.run(once(lambda night: remove_machine(cluster), all_at_work))
     night.check("loss of a machine")
     kinds = {event.attempt.kind for event in night.of(Retried)}
     # Ray may tell of the death of the process before it knows of the machine's.
@@ -129,14 +135,14 @@ def test_a_machine_is_lost_with_its_clips(cluster, tmp_path):
 
 def test_a_machine_joins_and_gets_work(cluster, tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.pool.LOOK_AGAIN_SECONDS", 1.0)
-    night = Night(tmp_path, seconds=3.0).run(once(lambda night: add_machine(cluster, GPUS)))
+    night = Night(tmp_path, seconds=5.0).run(once(lambda night: add_machine(cluster, GPUS)))
     night.check("a machine joins")
     assert max(event.workers for event in night.of(Progress)) > MACHINES * GPUS
 
 
 def test_a_worker_is_stopped_and_does_not_answer(cluster, tmp_path):
-    night = Night(tmp_path, heartbeat_seconds=3.0)
-    night.run(once(lambda night: workers()[0].suspend()))
+    night = Night(tmp_path, **LONG, heartbeat_seconds=3.0)
+    night.run(once(lambda night: workers()[0].suspend(), all_at_work))
     night.check("SIGSTOP of a worker")
     (attempt, *_) = (event.attempt for event in night.of(Retried))
     assert (attempt.kind, attempt.error_class) == ("worker death", "WorkerHungError")

@@ -39,7 +39,7 @@ def test_a_bucket_gets_the_same_layout_as_a_directory(tiny_checkpoint, tmp_path,
         assert f"clips          {out}/media/" in stdout
         assert re.search(rf"contact sheet  {out}/runs/.*/contact_sheet.png", stdout)
     assert _layout(local) == _layout(s3_uri)
-    assert len(_layout(local)) == 3 * 3 + 1 + 3
+    assert len(_layout(local)) == 3 * 4 + 1 + 3
 
     in_directory = {result.key: result for result in iter_results(open_store(local))}
     in_bucket = {result.key: result for result in iter_results(open_store(s3_uri))}

@@ -8,8 +8,10 @@ from records import failure_of, result_of
 from tempprop.catalog import write_catalog
 from tempprop.encode import encode_clip
 from tempprop.encoding.ffmpeg import find_ffmpeg
-from tempprop.lineage import media_file, media_tags
+from tempprop.lineage import media_file
 from tempprop.media_objects import upload_media
+from tempprop.provenance.claim import claim_of
+from tempprop.provenance.sealing import Seal
 from tempprop.spec import EncoderConfig, LoRA, PromptKeyframe
 from tempprop.store import commit, iter_results, open_store, write_failure
 
@@ -39,7 +41,7 @@ def clip(store, here):
         width=32,
         height=32,
         encoder=EncoderConfig(),
-        metadata=media_tags(result.key, "a"),
+        seal=Seal(claim_of(result.spec, result.key, result.model)),
     )
     media = upload_media(store, encoded, "a", result.key)
     committed = commit(store, result.model_copy(update={"media": media}))
@@ -158,7 +160,7 @@ def test_everything_that_shaped_a_clip_is_told(call, store):
         f"LoRA      look.safetensors at 0.5 ({'c' * 16})",
         f"picture   art.png ({'1' * 64})",
         "denoised  in float32, scheduler that of the model",
-        "encoder   profile h264",
+        "encoder   profile h264, crf 18",
         "versions  torch 2",
         "hardware  host node-1",
         "run       night-1, attempt 1",

@@ -1,0 +1,90 @@
+"""What `tempprop verify` finds, as a table or as JSON."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.markup import escape
+
+from flows.cli_output import count_clips, print_json, print_table
+from tempprop.errors import InputError
+from tempprop.provenance.verification import ClipCheck, FileCheck, verify_file, verify_library
+from tempprop.store import open_readable, open_store
+
+
+def verify_output(
+    out: str, *, trust_anchors: Path | None, decode: bool, show_all: bool, as_json: bool
+) -> bool:
+    """Check an output, print what was found, and tell whether all is well.
+
+    Raises:
+        InputError: The output or the trust anchors cannot be read, or there are no clips.
+    """
+    open_readable(out)
+    store = open_store(out)
+    anchors = _read(trust_anchors)
+    checks = list(verify_library(store, trust_anchors=anchors, decode=decode))
+    if not checks:
+        raise InputError(f"{store.uri} holds no committed clips. Check the path")
+    wrong = [check for check in checks if check.problems]
+    if as_json:
+        print_json({"checked": len(checks), "clips": [asdict(check) for check in checks]})
+        return not wrong
+    shown = checks if show_all else wrong
+    if shown:
+        print_table(("clip", "key", "signature", "found"), [_row(check) for check in shown])
+    signed = [check for check in checks if check.signature in ("valid", "trusted")]
+    print(
+        f"{count_clips(len(checks))} checked, {len(wrong)} with problems; "
+        f"{len(signed)} signed, {sum(check.signature == 'trusted' for check in signed)} by a "
+        "trusted certificate"
+    )
+    return not wrong
+
+
+def verify_single(
+    path: Path, *, trust_anchors: Path | None, library: str | None, as_json: bool
+) -> bool:
+    """Check a media file, print what was found, and tell whether all is well.
+
+    Raises:
+        InputError: The file, the library or the trust anchors cannot be read.
+    """
+    store = open_readable(library) if library is not None else None
+    try:
+        check = verify_file(path, trust_anchors=_read(trust_anchors), library=store)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    if as_json:
+        print_json(asdict(check) | {"path": str(path)})
+    else:
+        print_table((), [(name, escape(value)) for name, value in _facts(check) if value])
+    return not check.problems
+
+
+def _row(check: ClipCheck) -> tuple[str, str, str, str]:
+    found = "; ".join(check.problems) or "as it should be"
+    return escape(check.clip_id or "?"), check.key[:16], check.signature or "?", escape(found)
+
+
+def _facts(check: FileCheck) -> list[tuple[str, str]]:
+    signature = check.signature
+    return [
+        ("file", str(check.path)),
+        ("signature", signature.state),
+        ("signed by", signature.signer),
+        ("made by a model", "says so" if check.marked else "does not say so"),
+        ("model", signature.clip.get("model", "")),
+        ("clip", signature.clip.get("clip_id", "")),
+        ("key", check.key),
+        ("sha256", check.sha256),
+        ("problems", "; ".join(check.problems) or "none"),
+    ]
+
+
+def _read(trust_anchors: Path | None) -> str | None:
+    if trust_anchors is None:
+        return None
+    try:
+        return trust_anchors.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the trust anchors {trust_anchors} cannot be read: {error}") from error

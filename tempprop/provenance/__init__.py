@@ -1,0 +1,1 @@
+"""What media say about where they come from: marks, signatures, and their verification."""

@@ -1,0 +1,210 @@
+"""C2PA: media that are signed, so that what they say of themselves can be proven.
+
+The signature covers the whole file (C2PA Technical Specification 2.x, content bindings). Formats
+that cannot hold one get a sidecar: their poster is signed, and tells the digest of the media.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import c2pa
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from tempprop.errors import InputError, SigningError
+from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, SOFTWARE, Claim, software_version
+from tempprop.spec import ProvenanceConfig
+
+MIME_TYPES: Mapping[str, str] = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".gif": "image/gif",
+    ".webp": "image/webp",
+    ".jpg": "image/jpeg",
+}
+"""Formats that hold a signature."""
+
+CLIP_ASSERTION = "com.tempprop.clip"
+MEDIA_ASSERTION = "com.tempprop.media"
+"""In a sidecar: the digest of the media that it is about."""
+
+# Pictures of pictures would be larger than many a clip.
+SETTINGS = {"builder": {"thumbnail": {"enabled": False}}}
+
+
+@dataclass(frozen=True)
+class SigningIdentity:
+    """Who signs.
+
+    Attributes:
+        chain: Certificates in PEM, the signer's first.
+        key: Private key in PEM, PKCS#8; never shown.
+        algorithm: C2PA's name of the algorithm.
+        timestamp_url: Time-stamp authority; None for none.
+        subject: The signer's name, as its certificate has it.
+        fingerprint: sha256 of the signer's certificate, hexadecimal.
+    """
+
+    chain: bytes
+    key: bytes = field(repr=False)
+    algorithm: str
+    timestamp_url: str | None
+    subject: str
+    fingerprint: str
+
+
+def signing_identity(config: ProvenanceConfig, certificate: str) -> SigningIdentity:
+    """Read the certificate and the key that a configuration names.
+
+    Args:
+        config: Says where the key is.
+        certificate: Path of the chain.
+
+    Raises:
+        InputError: One of them is missing, is not what it should be, has expired, or they do not
+            belong together. The message never shows a key.
+    """
+    chain = _read(certificate, "provenance.certificate")
+    key = _key(config)
+    try:
+        signer = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError as error:
+        raise InputError(
+            f"provenance.certificate {certificate} holds no certificate in PEM. Give the "
+            "chain, the signer's certificate first"
+        ) from error
+    try:
+        private = serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{_name_of_key(config)} holds no private key in PEM without a password. Give one in "
+            "PKCS#8"
+        ) from error
+    encoding = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if private.public_key().public_bytes(*encoding) != signer.public_key().public_bytes(*encoding):
+        raise InputError(
+            f"{_name_of_key(config)} is not the key of the first certificate in "
+            f"{certificate}. Give the key that belongs to it"
+        )
+    identity = SigningIdentity(
+        chain=chain,
+        key=key,
+        algorithm=config.algorithm,
+        timestamp_url=config.timestamp_url,
+        subject=signer.subject.rfc4514_string(),
+        fingerprint=signer.fingerprint(hashes.SHA256()).hex(),
+    )
+    _try(identity, certificate)
+    return identity
+
+
+def can_hold_signature(path: Path) -> bool:
+    """Tell whether files of such a name can hold a signature."""
+    return path.suffix in MIME_TYPES
+
+
+def sign_file(
+    path: Path, claim: Claim, identity: SigningIdentity, media_sha256: str | None = None
+) -> None:
+    """Sign a file, in its place.
+
+    Args:
+        path: An MP4, MOV, GIF, WebP or JPEG.
+        claim: What is said of it.
+        identity: Who signs.
+        media_sha256: Of the media that this file is the sidecar of; None where it is none.
+
+    Raises:
+        SigningError: It could not be signed.
+    """
+    signed = path.with_name(f"{path.stem}.signed{path.suffix}")
+    try:
+        with c2pa.Context(c2pa.Settings.from_dict(SETTINGS)) as context:
+            builder = c2pa.Builder(json.dumps(_manifest(path, claim, media_sha256)), context)
+            with path.open("rb") as source, signed.open("w+b") as target:
+                builder.sign(_signer(identity), MIME_TYPES[path.suffix], source, target)
+        signed.replace(path)
+    except (c2pa.C2paError, OSError) as error:
+        raise SigningError(f"{path.name} could not be signed: {error}") from error
+    finally:
+        signed.unlink(missing_ok=True)
+
+
+def _signer(identity: SigningIdentity) -> Any:
+    timestamp = identity.timestamp_url.encode() if identity.timestamp_url else None
+    return c2pa.Signer.from_info(
+        c2pa.C2paSignerInfo(identity.algorithm.encode(), identity.chain, identity.key, timestamp)
+    )
+
+
+def _manifest(path: Path, claim: Claim, media_sha256: str | None) -> dict[str, Any]:
+    version = software_version()
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": DIGITAL_SOURCE_TYPE,
+        "softwareAgent": {"name": SOFTWARE, "version": version},
+    }
+    clip = {
+        "key": claim.key,
+        "clip_id": claim.clip_id,
+        "model": claim.model,
+        "model_digest": f"sha256:{claim.model_digest}",
+    }
+    if claim.prompt is not None:
+        clip["prompt"] = claim.prompt
+    assertions: list[dict[str, Any]] = [
+        {"label": "c2pa.actions.v2", "data": {"actions": [created]}},
+        {"label": CLIP_ASSERTION, "data": clip},
+    ]
+    if media_sha256 is not None:
+        assertions.append({"label": MEDIA_ASSERTION, "data": {"sha256": media_sha256}})
+    return {
+        "claim_generator_info": [{"name": SOFTWARE, "version": version}],
+        "title": path.name,
+        "format": MIME_TYPES[path.suffix],
+        "assertions": assertions,
+    }
+
+
+def _key(config: ProvenanceConfig) -> bytes:
+    if config.private_key is not None:
+        return _read(config.private_key, "provenance.private_key")
+    value = os.environ.get(config.private_key_variable, "")
+    if not value:
+        raise InputError(
+            f"provenance.certificate is given, and no key: set {config.private_key_variable} to "
+            "the private key in PEM, in the environment of every worker, or name a file as "
+            "provenance.private_key"
+        )
+    return value.encode()
+
+
+def _name_of_key(config: ProvenanceConfig) -> str:
+    if config.private_key is not None:
+        return f"provenance.private_key {config.private_key}"
+    return f"the environment's {config.private_key_variable}"
+
+
+def _read(path: str, name: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{name} {path} cannot be read: {error.strerror}. It has to be there on every machine "
+            "that renders"
+        ) from error
+
+
+def _try(identity: SigningIdentity, certificate: str) -> None:
+    """Make a signer, which checks what C2PA asks of a certificate."""
+    try:
+        _signer(identity)
+    except c2pa.C2paError as error:
+        raise InputError(
+            f"{certificate} cannot sign by {identity.algorithm}: {error}. C2PA wants an X.509 v3 "
+            "certificate of a signer, for digital signatures, with an extended key usage"
+        ) from error
