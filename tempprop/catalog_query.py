@@ -19,17 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from tempprop.catalog import SCHEMA
-from tempprop.catalog_upkeep import EACH_KEY_ONCE, MEMORY_LIMIT, dataset_of, fetch_parts
+from tempprop.catalog_upkeep import dataset_of, fetch_parts, merged, repeated_keys
 from tempprop.errors import InputError, StoreError
 from tempprop.objects import Store
+from tempprop.storage_faults import one_line
 
 TABLE = "clips"
 TABLE_FUNCTIONS = {"unnest", "range", "generate_series", "json_each", "json_tree"}
 """Functions that give rows, and see nothing but their arguments."""
 
 ROWS_AT_A_TIME = 1000
+
+MEMORY_LIMIT = "2GB"
+"""Of DuckDB, which puts on disk what does not fit."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def query_catalog(store: Store, sql: str) -> Iterator[Answer]:
         }
         with duckdb.connect(config=config) as connection:
             _refuse_other_than_clips(connection, sql)
-            parts = [part.path for part in fetch_parts(store, Path(directory))]
+            parts = _parts(store, Path(directory))
             with _clear_errors(store, sql):
                 _show_clips(connection, parts)
                 connection.execute(sql)
@@ -79,12 +84,21 @@ def query_catalog(store: Store, sql: str) -> Iterator[Answer]:
             yield Answer(columns, _rows(connection, store, sql))
 
 
+def _parts(store: Store, directory: Path) -> list[Path]:
+    """Copy the catalog to this machine, with each clip in it once."""
+    paths = [part.path for part in fetch_parts(store, directory)]
+    try:
+        if repeated_keys(paths):
+            return [part.path for part in merged(paths, directory)]
+    except (pa.ArrowException, OSError) as error:
+        raise _damage(store, error) from error
+    return paths
+
+
 def _show_clips(connection: duckdb.DuckDBPyConnection, parts: list[Path]) -> None:
     """Make the table, and lock the connection."""
-    rows = connection.from_arrow(dataset_of(parts) if parts else SCHEMA.empty_table())
-    ((once,),) = rows.aggregate("count(*) = count(DISTINCT key)").fetchall()
-    # Looking for what is there twice takes memory for all rows, and seldom finds any.
-    (rows if once else rows.query("parts", EACH_KEY_ONCE.format("parts"))).create_view(TABLE)
+    rows = dataset_of(parts) if parts else SCHEMA.empty_table()
+    connection.from_arrow(rows).create_view(TABLE)
     for setting in (
         "TimeZone = 'UTC'",
         "python_enable_replacements = false",
@@ -169,11 +183,15 @@ def _clear_errors(store: Store, sql: str) -> Iterator[None]:
     except duckdb.Error as error:
         reason = " ".join(str(error).split("\n\nLINE")[0].split())
         if "arrow_scan" in reason:
-            raise StoreError(
-                f"{store.uri}: a part of the catalog is damaged ({reason}). Run tempprop catalog "
-                "rebuild, which writes it again, from the records"
-            ) from error
+            raise _damage(store, error) from error
         raise _refusal(sql, reason) from error
+
+
+def _damage(store: Store, error: Exception) -> StoreError:
+    return StoreError(
+        f"{store.uri}: a part of the catalog is damaged ({one_line(error)}). Run tempprop catalog "
+        "rebuild, which writes it again, from the records"
+    )
 
 
 def _refusal(sql: str, reason: str) -> InputError:

@@ -8,15 +8,16 @@ that the same work done again writes the same objects.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
@@ -38,13 +39,6 @@ ROWS_PER_PART = 200_000
 
 COMPACTED = "compacted-"
 
-MEMORY_LIMIT = "2GB"
-"""Of DuckDB, which sorts on disk what does not fit."""
-
-EACH_KEY_ONCE = """
-SELECT * FROM {} QUALIFY row_number() OVER (PARTITION BY key ORDER BY created_at DESC) = 1
-"""
-
 
 @dataclass(frozen=True)
 class Part:
@@ -57,6 +51,11 @@ class Part:
 
     name: str
     path: Path
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return int(pq.read_metadata(self.path).num_rows)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def rebuild_catalog(store: Store) -> Upkeep:
     with tempfile.TemporaryDirectory(prefix="tempprop-catalog-") as directory:
         records = Path(directory) / "records.parquet"
         count = write_rows(records, iter_results(store))
-        new = _merged([records], Path(directory))
+        new = merged([records], Path(directory))
         _replace(store, old, new)
     return Upkeep(rows=count, parts_before=len(old), parts=len(new))
 
@@ -111,15 +110,14 @@ def compact_catalog(store: Store) -> Upkeep:
     with tempfile.TemporaryDirectory(prefix="tempprop-catalog-") as directory:
         found = fetch_parts(store, Path(directory))
         parts = [part for part in found if _is_known(part) and _is_sound(store, part)]
-        rows = {part: pq.read_metadata(part.path).num_rows for part in parts}
-        distinct = _distinct_keys(parts)
-        repeated = distinct < sum(rows.values())
-        merging = [part for part in parts if repeated or rows[part] < ROWS_PER_PART]
-        if len(merging) < 2:
-            return Upkeep(distinct, len(parts), len(parts))
-        new = _merged([part.path for part in merging], Path(directory))
-        _replace(store, [part.name for part in merging], new)
-    return Upkeep(distinct, len(parts), len(parts) - len(merging) + len(new))
+        everything = bool(repeated_keys([part.path for part in parts]))
+        merging = [part for part in parts if everything or part.rows < ROWS_PER_PART]
+        new = []
+        if len(merging) > 1:
+            new = merged([part.path for part in merging], Path(directory))
+            _replace(store, [part.name for part in merging], new)
+        after = [*new, *(part for part in parts if not new or part not in merging)]
+        return Upkeep(sum(part.rows for part in after), len(parts), len(after))
 
 
 def fetch_parts(store: Store, directory: Path) -> list[Part]:
@@ -158,6 +156,76 @@ def dataset_of(paths: list[Path]) -> Any:
     return pyarrow.dataset.dataset([str(path) for path in paths], schema=SCHEMA, format="parquet")
 
 
+def repeated_keys(paths: list[Path]) -> dict[str, datetime]:
+    """Find the keys that are in several rows of some local parts, with the time of their newest."""
+    if not paths:
+        return {}
+    rows = dataset_of(paths).to_table(columns=["key", "created_at"])
+    grouped = rows.group_by("key").aggregate([("created_at", "max"), ("created_at", "count")])
+    repeated = grouped.filter(pc.greater(grouped["created_at_count"], 1))
+    newest = repeated["created_at_max"].to_pylist()
+    return dict(zip(repeated["key"].to_pylist(), newest, strict=True))
+
+
+def merged(paths: list[Path], directory: Path) -> list[Part]:
+    """Write the rows of some local parts into new ones, each key once, part after part by time.
+
+    Args:
+        paths: The parts; their rows keep their order, and are never all in memory.
+        directory: Where to.
+
+    Returns:
+        The new parts, which are full but for the last.
+    """
+    in_time = sorted(paths, key=_oldest)
+    batches = _each_key_once(_batches(in_time), repeated_keys(in_time))
+    new: list[Part] = []
+    while first := next(batches, None):
+        path = directory / f"new-{len(new):05}.parquet"
+        new.append(_write_part(path, chain([first], batches)))
+    return new
+
+
+def _oldest(path: Path) -> datetime:
+    """Tell when the oldest clip of a part was committed."""
+    times = dataset_of([path]).to_table(columns=["created_at"])["created_at"]
+    oldest: datetime | None = pc.min(times).as_py()
+    return oldest or datetime.max.replace(tzinfo=UTC)
+
+
+def _batches(paths: list[Path]) -> Iterator[pa.RecordBatch]:
+    """Read parts in order, few rows ahead."""
+    return iter(
+        dataset_of(paths).to_batches(
+            batch_size=ROWS_PER_GROUP, batch_readahead=2, fragment_readahead=1
+        )
+    )
+
+
+def _each_key_once(
+    batches: Iterable[pa.RecordBatch], repeated: dict[str, datetime]
+) -> Iterator[pa.RecordBatch]:
+    """Keep the newest row of each repeated key, and leave out batches of which nothing is left."""
+    wanted: dict[str, datetime | None] = {**repeated}
+
+    def is_kept(key: str, created_at: datetime) -> bool:
+        if key not in wanted:
+            return True
+        kept = wanted[key] == created_at
+        if kept:
+            wanted[key] = None
+        return kept
+
+    for batch in batches:
+        rows = batch
+        if repeated:
+            columns = (batch.column(name).to_pylist() for name in ("key", "created_at"))
+            pairs = zip(*columns, strict=True)
+            rows = batch.filter(pa.array([is_kept(*pair) for pair in pairs], pa.bool_()))
+        if rows.num_rows:
+            yield rows
+
+
 def _is_known(part: Part) -> bool:
     """Tell whether a part has no other columns than those that this version writes."""
     return set(pq.read_schema(part.path).names) <= set(SCHEMA.names)
@@ -166,36 +234,12 @@ def _is_known(part: Part) -> bool:
 def _is_sound(store: Store, part: Part) -> bool:
     """Read a part to its end, since what is compacted from it takes its place."""
     try:
-        for _ in dataset_of([part.path]).to_batches():
+        for _ in _batches([part.path]):
             pass
     except (pa.ArrowException, OSError) as error:
         warn_of_damage(store, part.name, error)
         return False
     return True
-
-
-def _distinct_keys(parts: list[Part]) -> int:
-    if not parts:
-        return 0
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
-        rows = connection.from_arrow(dataset_of([part.path for part in parts]))
-        return int(rows.aggregate("count(DISTINCT key)").fetchall()[0][0])
-
-
-def _merged(paths: list[Path], directory: Path) -> list[Part]:
-    """Write the rows of some local parts into new ones, each key once, the oldest clips first."""
-    spill = str(directory / "spill")
-    with duckdb.connect(
-        config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}
-    ) as connection:
-        rows = connection.from_arrow(dataset_of(paths))
-        ordered = rows.query("rows", EACH_KEY_ONCE.format("rows")).order("created_at, key")
-        batches = iter(ordered.to_arrow_reader(ROWS_PER_GROUP))
-        new: list[Part] = []
-        while first := next(batches, None):
-            path = directory / f"new-{len(new):05}.parquet"
-            new.append(_write_part(path, chain([first], batches)))
-        return new
 
 
 def _write_part(path: Path, batches: Iterator[pa.RecordBatch]) -> Part:

@@ -152,8 +152,7 @@ def rebuild_clip(
         encoded, differences = _render(store, result, directory, allow_pickle=allow_pickle)
         psnr = _compare(result, committed, encoded.pattern)
         if to is not None:
-            with draft_of(to) as draft:
-                shutil.copyfile(encoded.path, draft)
+            _keep(encoded, to)
     return Rebuilt(
         clip_id=result.clip_id,
         key=result.key,
@@ -166,15 +165,23 @@ def rebuild_clip(
 
 
 def _check_place(store: Store, to: Path, result: ClipResult) -> None:
-    if result.media.checksums_url is not None:
-        raise InputError("the clip is a sequence of files, and --to keeps one: leave it out")
-    suffix = Path(result.media.url).suffix
+    sequence = result.media.checksums_url is not None
+    suffix = "" if sequence else Path(result.media.url).suffix
     if to.suffix != suffix:
-        raise InputError(f"the clip is a {suffix} file, not {to.name!r}: choose another --to")
+        kind = "a directory of files, without a suffix" if sequence else f"a {suffix} file"
+        raise InputError(f"the clip is {kind}, not {to.name!r}: choose another --to")
     if not to.parent.is_dir() or to.is_dir():
-        raise InputError(f"{to} cannot be written: choose a file in a directory that is there")
+        raise InputError(f"{to} cannot be written: choose a new name in a directory that is there")
     if store.is_local and to.resolve().is_relative_to(Path(store.root).resolve()):
         raise InputError(f"{to} lies in the output, which is left as it is: choose another --to")
+
+
+def _keep(encoded: EncodedClip, to: Path) -> None:
+    if encoded.is_sequence:
+        shutil.copytree(encoded.path, to)
+        return
+    with draft_of(to) as draft:
+        shutil.copyfile(encoded.path, draft)
 
 
 def _fetch_media(store: Store, result: ClipResult, directory: Path) -> Path:
@@ -200,7 +207,8 @@ def _render(
         encoded = encode_clip(
             watermarked((chunk.frames for chunk in chunks), config.watermark),
             directory,
-            "rebuilt",
+            # The list of a sequence's files names them.
+            f"{result.clip_id}.{result.key[:16]}",
             fps=result.spec.fps,
             num_frames=result.spec.num_frames,
             width=result.spec.width,
@@ -214,6 +222,7 @@ def _render(
         *differences,
         *_other_key(result, config),
         *_others(result.versions, shaping_versions()),
+        *_others({"encoder": result.media.encoder}, {"encoder": encoded.encoder.name}),
         *_others({"device": result.hardware.get("device", "")}, {"device": device}),
     ]
 

@@ -88,7 +88,7 @@ def test_what_is_not_in_a_spec_of_most_clips(here):
     spec = result.spec.model_copy(update={"prompts": (PromptKeyframe(frame=3, prompt="x"),)})
     changes = {"spec": spec, "scheduler": SchedulerConfig(name="DDIMScheduler")}
     write_catalog(store, "night-1", [result.model_copy(update=changes)])
-    sql = "SELECT prompts[1].frame, scheduler, versions['torch'], encoder['codec'] FROM clips"
+    sql = "SELECT prompts[1].frame, scheduler, versions['torch'], encoder['profile'] FROM clips"
     assert ask("library", sql) == [(3, "DDIMScheduler", "2", "h264")]
 
 

@@ -18,6 +18,7 @@ from tempprop.rebuild import rebuild_clip
 from tempprop.spec import (
     ClipSettings,
     ClipSpec,
+    EncoderConfig,
     RenderConfig,
     SchedulerConfig,
     WorkerConfig,
@@ -170,6 +171,24 @@ def test_a_test_card(test_card, out):
     assert (again.same_bytes, again.differences) == (True, ())
 
 
+def test_a_sequence_of_files(out, tmp_path):
+    config = RenderConfig(
+        model="test-card",
+        clip=ClipSettings(width=64, height=48, num_frames=3),
+        encoder=EncoderConfig(profile="png"),
+    )
+    spec = ClipSpec(
+        clip_id="card", prompt="bars", seed=3, model="test-card", **config.clip.model_dump()
+    )
+    identity = identify(config, "test-card", ())
+    committed(out, config, PlannedClip(clip_key(spec, config, identity), spec, identity))
+    again = rebuild_clip(str(out), "card", tmp_path / "again")
+    assert (again.same_bytes, again.differences, again.psnr.mean) == (True, (), math.inf)
+    assert len(list((tmp_path / "again").iterdir())) == 4
+    with pytest.raises(InputError, match="is a directory of files"):
+        rebuild_clip(str(out), "card", tmp_path / "again.png")
+
+
 def test_media_that_are_gone_or_damaged(test_card, out):
     media = out / test_card.media.url
     media.write_bytes(b"something else")
@@ -186,7 +205,7 @@ def test_a_file_that_cannot_be_written_there(test_card, out, tmp_path):
         (out / "media/again.mp4", "lies in the output"),
         (out / "media" / ".." / "again.mp4", "lies in the output"),
         (tmp_path / "again.mov", "is a .mp4 file"),
-        (tmp_path / "nowhere/again.mp4", "a directory that is there"),
+        (tmp_path / "nowhere/again.mp4", "in a directory that is there"),
     ):
         with pytest.raises(InputError, match=complaint):
             rebuild_clip(str(out), "card", place)
