@@ -8,10 +8,9 @@ from tempprop.catalog import find_clip, find_failures
 from tempprop.errors import InputError
 from tempprop.objects import list_names, read_object
 from tempprop.spec import Attempt, ClipFailure, ClipResult
-from tempprop.store import Store, committed_keys, failed_keys, open_readable
+from tempprop.store import committed_keys, failed_keys, open_output
 
 TRACEBACK_LINES = 12
-FOLDERS = {"records", "failures", "runs"}
 HEADLINE = (
     *("run_id", "total", "committed_before", "committed", "failed", "not_rendered", "seconds"),
     "contact_sheet_url",
@@ -28,10 +27,9 @@ def output_status(out: str) -> dict[str, Any]:
         Facts by name.
 
     Raises:
-        InputError: There is no output at that place.
-        StoreInputError: The output cannot be read.
+        StoreInputError: There is no output at that place, or it cannot be read.
     """
-    store = _open_output(out)
+    store = open_output(out)
     facts: dict[str, Any] = {
         "output": store.uri,
         "committed": len(committed_keys(store)),
@@ -65,7 +63,7 @@ def explain_clip(out: str, clip_id: str) -> str:
         InputError: The output knows nothing of the clip.
         StoreInputError: The output cannot be read.
     """
-    store = _open_output(out)
+    store = open_output(out)
     results, failures = find_clip(store, clip_id), find_failures(store, clip_id)
     if not results and not failures:
         raise InputError(
@@ -73,16 +71,6 @@ def explain_clip(out: str, clip_id: str) -> str:
             "Check the clip_id, or render its manifest"
         )
     return "\n\n".join([*map(_about_result, results), *map(_about_failure, failures)])
-
-
-def _open_output(out: str) -> Store:
-    store = open_readable(out)
-    if FOLDERS.isdisjoint(list_names(store, "")):
-        raise InputError(
-            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
-            "Check the path, or render something there first"
-        )
-    return store
 
 
 def _about_result(result: ClipResult) -> str:

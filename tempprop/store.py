@@ -17,20 +17,24 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from tempprop.encode import EncodedClip
 from tempprop.errors import StoreError, StoreInputError
+from tempprop.filesystems import NO_STORAGE
 from tempprop.objects import (
     Store,
     create_object,
     fetch_file,
     has_bucket,
     is_file,
+    list_hex_names,
     list_names,
+    modified_at,
     open_store,
     put_file,
     read_object,
@@ -38,16 +42,29 @@ from tempprop.objects import (
     remove_object,
     write_object,
 )
-from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec, Media
+from tempprop.spec import (
+    CLIP_ID_PATTERN,
+    ClipFailure,
+    ClipResult,
+    ClipSpec,
+    Media,
+    StorageConfig,
+)
 from tempprop.storage_faults import display_uri
 
 CHECK_DEADLINE_SECONDS = 15.0
 """How long the check at the start waits for a storage that does not answer."""
 
+RECENT = timedelta(hours=1)
+"""So long media may lie there without a record before a clip that uses them writes them anew."""
+
 RECORDS = "records"
 FAILURES = "failures"
 MEDIA = "media"
 RUNS = "runs"
+PROBE = ".tempprop-probe-"
+
+SIGNS_OF_AN_OUTPUT = {RECORDS, FAILURES, RUNS}
 
 KEY_PATTERN = r"[0-9a-f]{64}"
 SEGMENT_PATTERN = r"[A-Za-z0-9._-]{1,128}"
@@ -65,6 +82,18 @@ class StoreCapabilities:
     """
 
     conditional_create: bool
+
+    @property
+    def weakness(self) -> str | None:
+        """What is not guaranteed there, and what to do about it; None where everything is."""
+        if self.conditional_create:
+            return None
+        return (
+            "it overwrites objects that it was asked only to create (If-None-Match is ignored): "
+            "where two runs render the same clip at the same time, the last record stands, and "
+            "may point to media of the other run. Let one run at a time write there, or use a "
+            "server that honors the condition"
+        )
 
 
 def check_store(store: Store) -> StoreCapabilities:
@@ -92,11 +121,12 @@ def check_store(store: Store) -> StoreCapabilities:
         raise StoreInputError(f"the output cannot be used: {error}") from error
 
 
-def open_readable(uri: str) -> Store:
+def open_readable(uri: str, storage: StorageConfig = NO_STORAGE) -> Store:
     """Open a location to look at what is in it, and prove that it answers.
 
     Args:
         uri: A path, or any URI that fsspec knows; nothing needs to be there yet.
+        storage: What a configuration says about the server.
 
     Returns:
         The store, which soon gives up waiting: somebody sits in front of it.
@@ -104,13 +134,29 @@ def open_readable(uri: str) -> Store:
     Raises:
         StoreInputError: The location cannot be listed, or does not answer.
     """
-    store = open_store(uri, CHECK_DEADLINE_SECONDS)
+    store = open_store(uri, CHECK_DEADLINE_SECONDS, storage)
     try:
         list_names(store, "")
     except StoreError as error:
         raise StoreInputError(str(error)) from error
     if store.is_local and is_file(store, ""):
         raise StoreInputError(f"{store.uri} is a file. Give the directory of an output")
+    return store
+
+
+def open_output(uri: str) -> Store:
+    """Open a location in which something was rendered before.
+
+    Raises:
+        StoreInputError: It cannot be listed, does not answer, or holds no output.
+    """
+    store = open_readable(uri)
+    if SIGNS_OF_AN_OUTPUT.isdisjoint(list_names(store, "")):
+        raise StoreInputError(
+            f"there is no output at {store.uri}: it has none of "
+            f"{', '.join(sorted(SIGNS_OF_AN_OUTPUT))}. Check the path, or render something there "
+            "first"
+        )
     return store
 
 
@@ -133,7 +179,7 @@ def _probe(store: Store) -> StoreCapabilities:
         raise StoreInputError(
             f"{store.uri}: the bucket does not exist. Create it, or correct the URI"
         )
-    name, content = f".tempprop-probe-{uuid.uuid4().hex[:8]}", b"tempprop was here"
+    name, content = f"{PROBE}{uuid.uuid4().hex[:8]}", b"tempprop was here"
     create_object(store, name, content)
     try:
         if read_object(store, name) != content:
@@ -184,7 +230,7 @@ def keys_in(store: Store, folder: str, suffix: str = ".json") -> set[str]:
         StoreInputError: The location cannot be listed.
         StoreError: The store did not answer before the deadline.
     """
-    names = list_names(store, folder)
+    names = list_hex_names(store, folder)
     wanted = re.compile(KEY_PATTERN + re.escape(suffix))
     return {name.removesuffix(suffix) for name in names if wanted.fullmatch(name)}
 
@@ -244,8 +290,10 @@ def _iter(kind: type[Record], store: Store, folder: str, keys: set[str]) -> Iter
 def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> Media:
     """Put a finished media file and its poster where the record will point.
 
-    A file that is already there is left alone, since another worker's record may point to it: the
-    same bytes are used as they are, and other bytes are put beside it under a longer name.
+    A file that is already there is left alone, since another worker's record may point to it: other
+    bytes are put beside it under a longer name. The same bytes are used as they are; they are
+    written anew only where they have lain there for long, and might be taken for an orphan just now
+    (see `tempprop.orphans`).
 
     Args:
         store: Where to.
@@ -265,8 +313,9 @@ def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> 
     try:
         put_file(store, encoded.path, f"{stem}.mp4", create=True)
     except FileExistsError:
-        if _sha256_of(store, f"{stem}.mp4") != encoded.sha256:
-            stem = f"{stem}.{encoded.sha256[:16]}"
+        same = _sha256_of(store, f"{stem}.mp4") == encoded.sha256
+        stem = stem if same else f"{stem}.{encoded.sha256[:16]}"
+        if not same or _is_old(store, f"{stem}.mp4"):
             put_file(store, encoded.path, f"{stem}.mp4")
     put_file(store, encoded.poster_path, f"{stem}.jpg")
     return Media(
@@ -289,6 +338,11 @@ def _sha256_of(store: Store, name: str) -> str:
         fetch_file(store, name, local)
         with local.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_old(store: Store, name: str) -> bool:
+    written = modified_at(store, name)
+    return written is None or datetime.now(UTC) - written > RECENT
 
 
 def commit(store: Store, result: ClipResult) -> ClipResult:
@@ -412,13 +466,19 @@ def _read_known(store: Store, name: str) -> bytes:
 
 def _parse(kind: type[Record], store: Store, name: str, data: bytes) -> Record:
     try:
-        return kind.model_validate_json(data)
+        record = kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise StoreError(
             f"{store.uri}: {name} is damaged, or from another version of tempprop: "
             f"{first['msg']}. Remove it to render the clip again"
         ) from error
+    if PurePosixPath(name).stem != record.key:
+        raise StoreError(
+            f"{store.uri}: {name} is damaged: it is the record of another clip, {record.key!r}. "
+            "Remove it to render the clip again"
+        )
+    return record
 
 
 __all__ = [
@@ -431,6 +491,7 @@ __all__ = [
     "failed_keys",
     "iter_failures",
     "iter_results",
+    "open_output",
     "open_readable",
     "open_store",
     "read_failure",

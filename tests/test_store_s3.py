@@ -9,7 +9,7 @@ import pytest
 from object_storage import client, free_port
 from records import encoded_of, failure_of, key_of, result_of
 
-from tempprop import objects
+from tempprop import filesystems
 from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.errors import StoreError, StoreInputError
 from tempprop.objects import create_object, put_file, read_object, write_object
@@ -265,7 +265,7 @@ def stalled_server():
 
 
 def test_an_upload_to_a_server_that_stops_reading_ends(monkeypatch, s3_uri, tmp_path):
-    monkeypatch.setattr(objects, "SLOWEST_BYTES_PER_SECOND", 1e9)
+    monkeypatch.setattr(filesystems, "SLOWEST_BYTES_PER_SECOND", 1e9)
     source = tmp_path / "large.mp4"
     with source.open("wb") as file:
         file.truncate(30_000_000)

@@ -1,0 +1,213 @@
+"""What lies in an output and belongs to nothing: found, listed, and removed where it is old enough.
+
+    media, poster     that no record points to: a worker died between the upload and the record
+    unfinished        what a clip would go on from, of a clip that has been committed since
+    temporary         `.*.tmp`, a local file that was being written when its process died
+    probe             `.tempprop-probe-*`, with which a run tries the location before it starts
+    upload            an upload in parts, on S3, that nobody will complete
+
+Nothing that a record refers to is an orphan, whatever its age; the catalog is asked first, so that
+a library of a million clips is not read again. Objects whose names are not of tempprop's making are
+never touched. The age is what protects a run that is going on: its media have no record yet, and
+are young.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from tempprop.catalog import CATALOG, read_catalog
+from tempprop.objects import (
+    TEMPORARY_PATTERN,
+    StoredObject,
+    list_names,
+    list_objects,
+    remove_object,
+)
+from tempprop.s3_objects import DanglingUpload, abort_upload, dangling_uploads, uploaded_bytes
+from tempprop.store import (
+    FAILURES,
+    KEY_PATTERN,
+    MEDIA,
+    PROBE,
+    RECORDS,
+    RUNS,
+    Store,
+    committed_keys,
+    iter_results,
+)
+from tempprop.unfinished import SUFFIX, UNFINISHED
+
+Kind = Literal["media", "poster", "unfinished", "temporary", "probe", "upload"]
+
+KEY_START = re.compile(r"(?<=\.)[0-9a-f]{16}(?=\.)")
+"""The first digits of a clip's key in the name of its media."""
+
+MEDIA_NAME = re.compile(rf"{MEDIA}/[A-Za-z0-9._-]+\.[0-9a-f]{{16}}\.(mp4|jpg)")
+UNFINISHED_NAME = re.compile(rf"{UNFINISHED}/({KEY_PATTERN}){re.escape(SUFFIX)}")
+PROBE_NAME = re.compile(re.escape(PROBE) + r"[0-9a-f]{8}")
+TEMPORARY_NAME = re.compile(rf"(?:.*/)?{TEMPORARY_PATTERN}")
+
+FOLDERS = (MEDIA, RECORDS, FAILURES, UNFINISHED, CATALOG, RUNS)
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """Something that belongs to nothing.
+
+    Attributes:
+        kind: What it is.
+        name: Its name below the root.
+        bytes: Its size.
+        modified: When it was last written.
+        upload_id: What the server calls it, where it is an upload.
+    """
+
+    kind: Kind
+    name: str
+    bytes: int
+    modified: datetime
+    upload_id: str | None = None
+
+
+def find_orphans(store: Store, older_than: timedelta) -> list[Orphan]:
+    """List what belongs to nothing and is old enough.
+
+    Args:
+        store: The output.
+        older_than: What was written since then is left alone, and so is what has no time.
+
+    Returns:
+        The orphans in the order of their names.
+
+    Raises:
+        StoreInputError: The location cannot be listed.
+        StoreError: A record is damaged, so that nobody knows what it refers to; or the store did
+            not answer.
+    """
+    before = datetime.now(UTC) - older_than
+    # The records come after the media: a clip that is committed meanwhile keeps its own.
+    candidates = [*_media(store, before), *_unfinished(store, before)]
+    found = [*_without_record(store, candidates), *_leftovers(store, before)]
+    if store.is_s3:
+        found += _uploads(store, before)
+    return sorted(found, key=lambda orphan: (orphan.name, orphan.upload_id or ""))
+
+
+def remove_orphans(store: Store, orphans: Iterable[Orphan]) -> int:
+    """Remove orphans, except those that a record has come to refer to since they were found.
+
+    Args:
+        store: The output.
+        orphans: What `find_orphans` has found.
+
+    Returns:
+        How many were removed.
+
+    Raises:
+        StoreInputError: No permission.
+        StoreError: The store did not answer before the deadline. What is removed by then is gone.
+    """
+    listed = list(orphans)
+    named = [orphan for orphan in listed if orphan.kind in {"media", "poster", "unfinished"}]
+    still = _without_record(store, named)
+    others = [orphan for orphan in listed if orphan not in named]
+    for orphan in [*still, *others]:
+        if orphan.upload_id is not None:
+            abort_upload(store, orphan.name, orphan.upload_id)
+        else:
+            remove_object(store, orphan.name)
+    return len(still) + len(others)
+
+
+def _media(store: Store, before: datetime) -> Iterator[Orphan]:
+    for entry in _old(list_objects(store, MEDIA), before):
+        if match := MEDIA_NAME.fullmatch(entry.name):
+            yield _orphan("media" if match[1] == "mp4" else "poster", entry)
+
+
+def _unfinished(store: Store, before: datetime) -> Iterator[Orphan]:
+    for entry in _old(list_objects(store, UNFINISHED), before):
+        if UNFINISHED_NAME.fullmatch(entry.name):
+            yield _orphan("unfinished", entry)
+
+
+def _without_record(store: Store, candidates: list[Orphan]) -> list[Orphan]:
+    """Leave out the media that a record refers to, and the rest of clips that are not committed."""
+    if not candidates:
+        return []
+    committed = committed_keys(store)
+    media = [orphan for orphan in candidates if orphan.kind != "unfinished"]
+    referred = _referred(store, committed, {orphan.name for orphan in media})
+    return [
+        orphan
+        for orphan in candidates
+        if (
+            orphan.name.removeprefix(f"{UNFINISHED}/").removesuffix(SUFFIX) in committed
+            if orphan.kind == "unfinished"
+            else orphan.name not in referred
+        )
+    ]
+
+
+def _referred(store: Store, committed: set[str], names: set[str]) -> set[str]:
+    """Find out which media records refer to: by the catalog, else by the records themselves.
+
+    The catalog may hold an older record of the same key than the one that counts, so that the
+    records whose key is in the name of something unreferred are read too.
+    """
+    index = read_catalog(store, ["key", "media_url", "poster_url"])
+    catalogued = {
+        key: (media, poster)
+        for key, media, poster in zip(
+            *(index[column].to_pylist() for column in index.column_names), strict=True
+        )
+        if key in committed
+    }
+    referred = {url for urls in catalogued.values() for url in urls}
+    # A clip_id may look like the start of a key itself.
+    starts = {start for name in names - referred for start in KEY_START.findall(name)}
+    doubtful = {key for key in committed & catalogued.keys() if key[:16] in starts}
+    for result in iter_results(store, (committed - catalogued.keys()) | doubtful):
+        referred |= {result.media.url, result.media.poster_url}
+    return referred
+
+
+def _leftovers(store: Store, before: datetime) -> Iterator[Orphan]:
+    for entry in _old(list_objects(store, ""), before):
+        if PROBE_NAME.fullmatch(entry.name):
+            yield _orphan("probe", entry)
+    for folder in _folders(store) if store.is_local else ():
+        for entry in _old(list_objects(store, folder), before):
+            if TEMPORARY_NAME.fullmatch(entry.name):
+                yield _orphan("temporary", entry)
+
+
+def _folders(store: Store) -> Iterator[str]:
+    """Give every folder that tempprop writes into."""
+    yield from ("", *FOLDERS)
+    for folder in (CATALOG, RUNS):
+        yield from (f"{folder}/{name}" for name in list_names(store, folder))
+
+
+def _uploads(store: Store, before: datetime) -> Iterator[Orphan]:
+    for upload in dangling_uploads(store):
+        ours = upload.name.partition("/")[0] in FOLDERS
+        if ours and upload.initiated < before:
+            yield _upload(store, upload)
+
+
+def _upload(store: Store, upload: DanglingUpload) -> Orphan:
+    size = uploaded_bytes(store, upload)
+    return Orphan("upload", upload.name, size, upload.initiated, upload.upload_id)
+
+
+def _old(entries: Iterable[StoredObject], before: datetime) -> Iterator[StoredObject]:
+    return (entry for entry in entries if entry.modified is not None and entry.modified < before)
+
+
+def _orphan(kind: Kind, entry: StoredObject) -> Orphan:
+    assert entry.modified is not None, "only what is old enough gets here"
+    return Orphan(kind, entry.name, entry.bytes, entry.modified)
