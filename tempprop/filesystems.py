@@ -6,6 +6,7 @@ with the secrets of the URI left out.
 """
 
 import errno
+import os
 import re
 import time
 from collections.abc import Callable
@@ -152,6 +153,9 @@ def open_filesystem(uri: str, storage: StorageConfig = NO_STORAGE) -> tuple[Any,
     """
     if _has_secrets(uri):
         raise ValueError("credentials and options do not belong into an S3 URI")
+    if uri.partition("://")[0] in GOOGLE_SCHEMES:
+        # Looking for zonal buckets takes gRPC, which servers other than Google's do not speak.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     fs, path = url_to_fs(uri, skip_instance_cache=True, **_options(uri, storage))
     if isinstance(fs, AsyncFileSystem) and hasattr(fs, "retries"):
         # Retries multiply where they are stacked: only those of the callers are left.

@@ -9,6 +9,7 @@ import errno
 import mimetypes
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from tempprop.filesystems import (
     time_allowed,
 )
 from tempprop.s3_objects import PART_BYTES, object_pages, upload_in_parts
+from tempprop.storage_faults import explain
 
 READERS = 16
 """Objects that are read at the same time where many are asked for."""
@@ -117,6 +119,9 @@ def list_objects(store: Store, folder: str) -> Iterator[StoredObject]:
                 yield StoredObject(name, entry["Size"], entry["LastModified"])
         return
     path = store.path(folder).rstrip("/")
+    if store.is_local:
+        yield from _files(store, path, prefix)
+        return
     try:
         found = attempt(store, f"list {folder or 'the root'}", store.fs.ls, path, detail=True)
     except FileNotFoundError:
@@ -125,6 +130,25 @@ def list_objects(store: Store, folder: str) -> Iterator[StoredObject]:
         if info["type"] == "file":
             name = f"{prefix}{PurePosixPath(info['name']).name}"
             yield StoredObject(name, info["size"] or 0, _modified(info))
+
+
+def _files(store: Store, path: str, prefix: str) -> Iterator[StoredObject]:
+    """List local files one by one: there may be millions of them."""
+    try:
+        entries = os.scandir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain(store.uri, f"list {prefix or 'the root'}", error) from error
+    with entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # it was removed meanwhile
+            if stat.S_ISREG(status.st_mode):
+                written = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield StoredObject(f"{prefix}{entry.name}", status.st_size, written)
 
 
 def modified_at(store: Store, name: str) -> datetime | None:

@@ -88,9 +88,11 @@ def find_orphans(store: Store, older_than: timedelta) -> list[Orphan]:
             not answer.
     """
     before = datetime.now(UTC) - older_than
+    catalog = _read_catalog(store)
+    media = (orphan for orphan in _media(store, before) if orphan.name not in catalog.urls)
     # The records come after the media: a clip that is committed meanwhile keeps its own.
-    candidates = [*_media(store, before), *_unfinished(store, before)]
-    found = [*_without_record(store, candidates), *_leftovers(store, before)]
+    candidates = [*media, *_unfinished(store, before)]
+    found = [*_without_record(store, candidates, catalog), *_leftovers(store, before)]
     if store.is_s3:
         found += _uploads(store, before)
     return sorted(found, key=lambda orphan: (orphan.name, orphan.upload_id or ""))
@@ -112,7 +114,7 @@ def remove_orphans(store: Store, orphans: Iterable[Orphan]) -> int:
     """
     listed = list(orphans)
     named = [orphan for orphan in listed if orphan.kind in {"media", "poster", "unfinished"}]
-    still = _without_record(store, named)
+    still = _without_record(store, named, _read_catalog(store))
     others = [orphan for orphan in listed if orphan not in named]
     for orphan in [*still, *others]:
         if orphan.upload_id is not None:
@@ -134,13 +136,37 @@ def _unfinished(store: Store, before: datetime) -> Iterator[Orphan]:
             yield _orphan("unfinished", entry)
 
 
-def _without_record(store: Store, candidates: list[Orphan]) -> list[Orphan]:
+@dataclass(frozen=True)
+class _Catalogued:
+    """What the catalog says about the clips that are committed.
+
+    Attributes:
+        keys: Their keys.
+        urls: Their media and posters.
+    """
+
+    keys: set[str]
+    urls: set[str]
+
+
+def _read_catalog(store: Store) -> _Catalogued:
+    committed = committed_keys(store)
+    known = _Catalogued(set(), set())
+    for batch in read_catalog(store, ["key", "media_url", "poster_url"]).to_batches():
+        for key, *urls in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if key in committed:
+                known.keys.add(key)
+                known.urls.update(urls)
+    return known
+
+
+def _without_record(store: Store, candidates: list[Orphan], catalog: _Catalogued) -> list[Orphan]:
     """Leave out the media that a record refers to, and the rest of clips that are not committed."""
     if not candidates:
         return []
     committed = committed_keys(store)
-    media = [orphan for orphan in candidates if orphan.kind != "unfinished"]
-    referred = _referred(store, committed, {orphan.name for orphan in media})
+    media = {orphan.name for orphan in candidates if orphan.kind != "unfinished"}
+    referred = catalog.urls | _urls_of_records(store, committed, media - catalog.urls, catalog)
     return [
         orphan
         for orphan in candidates
@@ -152,27 +178,19 @@ def _without_record(store: Store, candidates: list[Orphan]) -> list[Orphan]:
     ]
 
 
-def _referred(store: Store, committed: set[str], names: set[str]) -> set[str]:
-    """Find out which media records refer to: by the catalog, else by the records themselves.
+def _urls_of_records(
+    store: Store, committed: set[str], names: set[str], catalog: _Catalogued
+) -> set[str]:
+    """Read what the records say that may refer to one of the media.
 
-    The catalog may hold an older record of the same key than the one that counts, so that the
-    records whose key is in the name of something unreferred are read too.
+    These are the ones that are not in the catalog. There may also be an older record of a key in it
+    than the one that counts: so those whose key is in the name of one of the media are read too.
     """
-    index = read_catalog(store, ["key", "media_url", "poster_url"])
-    catalogued = {
-        key: (media, poster)
-        for key, media, poster in zip(
-            *(index[column].to_pylist() for column in index.column_names), strict=True
-        )
-        if key in committed
-    }
-    referred = {url for urls in catalogued.values() for url in urls}
     # A clip_id may look like the start of a key itself.
-    starts = {start for name in names - referred for start in KEY_START.findall(name)}
-    doubtful = {key for key in committed & catalogued.keys() if key[:16] in starts}
-    for result in iter_results(store, (committed - catalogued.keys()) | doubtful):
-        referred |= {result.media.url, result.media.poster_url}
-    return referred
+    starts = {start for name in names for start in KEY_START.findall(name)}
+    doubtful = {key for key in committed & catalog.keys if key[:16] in starts}
+    results = iter_results(store, (committed - catalog.keys) | doubtful)
+    return {url for result in results for url in (result.media.url, result.media.poster_url)}
 
 
 def _leftovers(store: Store, before: datetime) -> Iterator[Orphan]:

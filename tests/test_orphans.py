@@ -207,7 +207,7 @@ CLIPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(CLIPS, st.booleans())
 def test_whatever_happened_media_of_records_stay(tmp_path_factory, clips, unfinished):
     directory = tmp_path_factory.mktemp("gc")
