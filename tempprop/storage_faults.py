@@ -7,7 +7,7 @@ message, without the secrets that a URL may carry.
 
 import errno
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import (
@@ -61,12 +61,14 @@ class Settings:
     credentials: str
 
 
+OR_OF_THE_OUTPUT = ", or storage.endpoint_url of the configuration"
+
 S3_SETTINGS = Settings(
-    "storage.endpoint_url, or AWS_ENDPOINT_URL",
-    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+    "AWS_ENDPOINT_URL", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 )
+OUTPUT_SETTINGS = replace(S3_SETTINGS, endpoint=S3_SETTINGS.endpoint + OR_OF_THE_OUTPUT)
 GOOGLE_SETTINGS = Settings(
-    "storage.endpoint_url, or STORAGE_EMULATOR_HOST",
+    "STORAGE_EMULATOR_HOST" + OR_OF_THE_OUTPUT,
     "Set GOOGLE_APPLICATION_CREDENTIALS, or run gcloud auth application-default login",
 )
 AZURE_SETTINGS = Settings(
@@ -80,7 +82,7 @@ SETTINGS = {
     "abfs": AZURE_SETTINGS,
     "abfss": AZURE_SETTINGS,
 }
-"""By the scheme of a URI; all others are told those of S3."""
+"""By the scheme of an output; all others are told those of S3."""
 
 Verdict = tuple[type[StoreError | StoreInputError], str, str]
 
@@ -111,7 +113,7 @@ def explain(uri: str, operation: str, cause: Exception) -> StoreError | StoreInp
     Returns:
         A `StoreInputError` where trying again cannot help, else a `StoreError`.
     """
-    kind, reason, remedy = diagnose(cause, SETTINGS.get(uri.partition("://")[0], S3_SETTINGS))
+    kind, reason, remedy = diagnose(cause, SETTINGS.get(uri.partition("://")[0], OUTPUT_SETTINGS))
     return kind(f"{uri}: could not {operation}: {reason}. {remedy}. Cause: {one_line(cause)}")
 
 

@@ -35,6 +35,8 @@ def recording_server():
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_PUT(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             requests.append((self.path, dict(self.headers)))
@@ -162,13 +164,14 @@ def test_commands_with_a_configuration_find_the_server_by_it(
     s3_uri, object_storage, monkeypatch, tmp_path, call
 ):
     monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setattr("tempprop.store.CHECK_DEADLINE_SECONDS", 5.0)
     manifest = write_parquet(tmp_path / "clips.parquet", clip_id=["a"], prompt=["a fox"])
     options = ("plan", manifest, "--out", s3_uri, "--json", "--set", "model=test-card", "--set")
     planned = call(*options, f"storage.endpoint_url={object_storage.endpoint}")
     assert (planned.code, planned.json["to_render"]) == (0, 1)
     refused = call(*options, f"storage.endpoint_url=http://127.0.0.1:{free_port()}")
     assert refused.code == 2
-    assert "storage.endpoint_url, or AWS_ENDPOINT_URL" in refused.err
+    assert "AWS_ENDPOINT_URL, or storage.endpoint_url" in refused.err
 
 
 # Google and Azure

@@ -211,14 +211,16 @@ class CountingServer(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     sizes: dict[str, int] = {}  # noqa: RUF012 - one server at a time
+    counting = threading.Lock()
 
     def do_POST(self):
         self._read()
         self._answer("<R><UploadId>u</UploadId><ETag>e</ETag></R>")
 
     def do_PUT(self):
-        name = self.path.partition("?")[0]
-        self.sizes[name] = self.sizes.get(name, 0) + self._read()
+        name, size = self.path.partition("?")[0], self._read()
+        with self.counting:
+            self.sizes[name] = self.sizes.get(name, 0) + size
         self._answer("", ETag='"e"')
 
     def do_HEAD(self):
