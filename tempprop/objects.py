@@ -114,7 +114,7 @@ def list_objects(store: Store, folder: str) -> Iterator[StoredObject]:
     prefix = f"{folder}/" if folder else ""
     if store.is_s3:
         for page in object_pages(store, folder):
-            for entry in page.get("Contents", []):
+            for entry in _entries(page):
                 name = f"{prefix}{PurePosixPath(entry['Key']).name}"
                 yield StoredObject(name, entry["Size"], entry["LastModified"])
         return
@@ -168,9 +168,14 @@ def modified_at(store: Store, name: str) -> datetime | None:
 
 
 def _names(page: dict[str, Any]) -> list[str]:
-    found = [entry["Key"] for entry in page.get("Contents", [])]
+    found = [entry["Key"] for entry in _entries(page)]
     found += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
     return [PurePosixPath(name).name for name in found]
+
+
+def _entries(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the objects of a page without the markers by which some tools make folders."""
+    return [entry for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
 
 
 MODIFIED = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")

@@ -12,7 +12,14 @@ from records import encoded_of, failure_of, key_of, result_of
 from tempprop import filesystems
 from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.errors import StoreError, StoreInputError
-from tempprop.objects import create_object, put_file, read_object, write_object
+from tempprop.objects import (
+    create_object,
+    list_names,
+    list_objects,
+    put_file,
+    read_object,
+    write_object,
+)
 from tempprop.store import (
     check_store,
     commit,
@@ -115,6 +122,15 @@ def test_more_records_than_one_page_of_a_listing(store):
     read = list(iter_results(store))
     assert sorted(read, key=lambda result: result.key) == read
     assert len(read) == 1100
+
+
+def test_markers_of_folders_are_no_objects(store, object_storage):
+    prefix = store.root.partition("/")[2]
+    client(object_storage.endpoint).put_object(Bucket="clips", Key=f"{prefix}/media/", Body=b"")
+    write_object(store, "media/a", b"1")
+    assert list_names(store, "media") == ["a"]
+    assert [entry.name for entry in list_objects(store, "media")] == ["media/a"]
+    assert list_names(store, "") == ["media"]
 
 
 def test_large_files_go_in_parts(store, tmp_path):
