@@ -127,7 +127,7 @@ class RenderWorker:
     ) -> None:
         remove_leftovers()
         self._name = name
-        self._store = open_store(out)
+        self._store = open_store(out, storage=config.storage)
         self._config = config
         self._run_id = run_id
         self._process = this_process()

@@ -23,6 +23,7 @@ from flows.cli_options import (
     ConfigOption,
     CostOption,
     DecodeOption,
+    DeleteOption,
     FramesOption,
     IdenticalOption,
     JsonOption,
@@ -33,6 +34,7 @@ from flows.cli_options import (
     LimitOption,
     ManifestArgument,
     MetricsOption,
+    OlderThanOption,
     OutArgument,
     OutOption,
     PageOption,
@@ -65,6 +67,7 @@ from flows.cli_output import (
     count_clips,
     print_facts,
     print_json,
+    print_orphans,
     print_summary,
     print_table,
 )
@@ -279,8 +282,9 @@ def why(out: OutArgument, clip: ClipArgument, as_json: JsonOption = False) -> No
 
     Example: [bold]tempprop why library downloads/demo-03.mp4[/bold]
     """
-    from tempprop.inspection import explain, open_output
+    from tempprop.inspection import explain
     from tempprop.lineage import find_lineage
+    from tempprop.store import open_output
 
     lineage = find_lineage(open_output(out), clip)
     if as_json:
@@ -350,6 +354,32 @@ def verify(
         )
     if not well:
         raise typer.Exit(EXIT_FAILED_CLIPS)
+
+
+@app.command()
+def gc(
+    out: OutArgument,
+    older_than: OlderThanOption = "7d",  # type: ignore[assignment]  # the option parses it
+    delete: DeleteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what lies in an output and belongs to nothing, and remove it with --delete.
+
+    Media without a record, what committed clips once went on from, files and uploads that were
+    never finished. What a record refers to is never touched.
+
+    Not for a time at which a run is going on: its media have no record yet, and only their age
+    tells them from orphans. Keep --older-than well above the length of a run.
+
+    Example: [bold]tempprop gc s3://bucket/library --older-than 36h --delete[/bold]
+    """
+    from tempprop.orphans import find_orphans, remove_orphans
+    from tempprop.store import open_output
+
+    store = open_output(out)
+    orphans = find_orphans(store, older_than)
+    removed = remove_orphans(store, orphans) if delete else None
+    print_orphans(store.uri, orphans, older_than, removed, as_json)
 
 
 @app.command()
@@ -631,8 +661,12 @@ def _check_before_starting(
 ) -> None:
     """Find what is wrong with the input before Prefect and Ray take their time to start."""
     from tempprop.preflight import check_batch
+    from tempprop.storage_faults import display_uri
 
-    check_batch(manifest, out, _load_config(config, overrides), where=where, limit=limit)
+    resolved = _load_config(config, overrides)
+    capabilities = check_batch(manifest, out, resolved, where=where, limit=limit).store
+    if capabilities.weakness is not None:
+        logging.getLogger("tempprop").warning("%s: %s", display_uri(out), capabilities.weakness)
 
 
 def _refuse_options_of_making(context: typer.Context) -> None:

@@ -47,8 +47,7 @@ def catalog_query(
     Example: [bold]tempprop catalog query library "SELECT clip_id, media_url FROM clips"[/bold]
     """
     from tempprop.catalog_query import query_catalog
-    from tempprop.inspection import open_output
-    from tempprop.store import open_store
+    from tempprop.store import open_output, open_store
 
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv")
@@ -78,8 +77,7 @@ def catalog_rebuild(out: OutArgument) -> None:
     Example: [bold]tempprop catalog rebuild library[/bold]
     """
     from tempprop.catalog_upkeep import rebuild_catalog
-    from tempprop.inspection import open_output
-    from tempprop.store import open_store
+    from tempprop.store import open_output, open_store
 
     open_output(out)
     _print_upkeep(rebuild_catalog(open_store(out)))
@@ -94,8 +92,7 @@ def catalog_compact(out: OutArgument) -> None:
     Example: [bold]tempprop catalog compact library[/bold]
     """
     from tempprop.catalog_upkeep import compact_catalog
-    from tempprop.inspection import open_output
-    from tempprop.store import open_store
+    from tempprop.store import open_output, open_store
 
     open_output(out)
     _print_upkeep(compact_catalog(open_store(out)))

@@ -1,5 +1,7 @@
 """The arguments and options that commands share, each with its help."""
 
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -121,6 +123,30 @@ RetryConfigOption = Annotated[
         help="Configuration to use instead of that of the run that gave up.",
         show_default=False,
     ),
+]
+AGE_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+OLDEST_DAYS = 36_500
+
+
+def _age(text: str) -> timedelta:
+    """Read an age such as 36h, 7d or 1d12h; 0 is one too."""
+    if not re.fullmatch(r"0|(\d{1,6}(\.\d+)?[mhdw])+", text.strip()):
+        raise typer.BadParameter(f"{text!r} is not an age. Write it as in 90m, 36h, 7d or 2w")
+    parts = re.findall(r"([\d.]+)([mhdw])", text)
+    age = sum((timedelta(**{AGE_UNITS[unit]: float(n)}) for n, unit in parts), timedelta())
+    if age.days > OLDEST_DAYS:
+        raise typer.BadParameter(f"{text!r} is more than a hundred years")
+    return age
+
+
+OlderThanOption = Annotated[
+    timedelta,
+    typer.Option(
+        parser=_age, metavar="AGE", help="Leave alone what is younger, as in 90m, 36h, 7d or 2w."
+    ),
+]
+DeleteOption = Annotated[
+    bool, typer.Option("--delete", help="Remove them. Without it they are only listed.")
 ]
 CostOption = Annotated[
     float | None,

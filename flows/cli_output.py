@@ -1,5 +1,7 @@
 """What the command line prints: results on stdout, warnings and errors on stderr."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os
@@ -7,17 +9,26 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
 from tempprop.errors import InputError, TempPropError
 
+if TYPE_CHECKING:
+    from tempprop.orphans import Orphan
+
 EXIT_FAILED_CLIPS = 1
 EXIT_INPUT = 2
 EXIT_INTERRUPTED = 130
+
+MOST_ORPHANS_SHOWN = 50
+HOURS_SHOWN = 48
+"""Ages from here on are told in days."""
 
 UNLIMITED_COLUMNS = 10_000
 """Width for readers that are programs: they want a row on a line, however long."""
@@ -76,6 +87,53 @@ def print_summary(summary: Any, as_json: bool) -> None:
         print(f"why            tempprop why {summary.out} {summary.failed_clip_ids[0]}")
 
 
+def print_orphans(
+    out: str, orphans: Sequence[Orphan], older_than: timedelta, removed: int | None, as_json: bool
+) -> None:
+    """Print what belongs to nothing in an output, and what became of it.
+
+    Args:
+        out: The output.
+        orphans: What was found.
+        older_than: How old it had to be.
+        removed: How many were removed; None where that was not asked for.
+        as_json: Whether to print JSON.
+    """
+    now = datetime.now(UTC)
+    size = sum(orphan.bytes for orphan in orphans)
+    if as_json:
+        listed = [
+            asdict(orphan) | {"modified": orphan.modified.isoformat(timespec="seconds")}
+            for orphan in orphans
+        ]
+        print_json(
+            {
+                "output": out,
+                "older_than_hours": older_than / timedelta(hours=1),
+                "orphans": listed,
+                "bytes": size,
+                "removed": removed,
+            }
+        )
+        return
+    for_people = orphans[:MOST_ORPHANS_SHOWN]
+    if for_people:
+        print_table(
+            ("kind", "age", "size", "name"),
+            [
+                (o.kind, _age(now - o.modified), decimal(o.bytes), escape(o.name))
+                for o in for_people
+            ],
+        )
+    if len(orphans) > len(for_people):
+        print(f"and {len(orphans) - len(for_people):,} more, which --json lists")
+    found = f"{len(orphans):,} orphan{'s' if len(orphans) != 1 else ''} in {out}, {decimal(size)}"
+    if removed is not None:
+        print(f"{found}: {removed:,} removed")
+    else:
+        print(f"{found}{': nothing was removed, see --delete' if orphans else ''}")
+
+
 def count_clips(count: int) -> str:
     """Say how many clips there are."""
     return f"{count:,} clip{'s' if count != 1 else ''}"
@@ -100,6 +158,11 @@ class WarningLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         print(f"{record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def _age(age: timedelta) -> str:
+    hours = age / timedelta(hours=1)
+    return f"{hours / 24:,.1f} d" if hours >= HOURS_SHOWN else f"{hours:.1f} h"
 
 
 def _outcome(summary: Any) -> str:

@@ -86,7 +86,7 @@ def render_batch(
         tally = Tally()
         if plan.pending:
             tally = render_clips_on_cluster(plan, out, resolved, run_id, ray_address)
-        catalog_url, sheet_url = catalog(out, run_id, tally, Path(directory))
+        catalog_url, sheet_url = catalog(out, resolved, run_id, tally, Path(directory))
     not_rendered = plan.pending - tally.committed - tally.failed
     summary = BatchSummary(
         run_id=run_id,
@@ -107,7 +107,8 @@ def render_batch(
         contact_sheet_url=sheet_url,
         started_at=started_at.isoformat(),
     )
-    write_run_file(open_store(out), run_id, "summary.json", _json(asdict(summary)))
+    store = open_store(out, storage=resolved.storage)
+    write_run_file(store, run_id, "summary.json", _json(asdict(summary)))
     emit(Ended(summary))
     publish_summary(summary, tally.failures)
     return _final_state(summary)
@@ -128,12 +129,8 @@ def validate(
                 "give the credentials for %s in the environment of the worker instead",
                 display_uri(uri),
             )
-    if not preflight.store.conditional_create:
-        logger.warning(
-            "%s overwrites objects that it was asked only to create: two runs that render the "
-            "same clip at the same time may both commit it",
-            display_uri(out),
-        )
+    if preflight.store.weakness is not None:
+        logger.warning("%s: %s", display_uri(out), preflight.store.weakness)
     return preflight
 
 
@@ -148,7 +145,7 @@ def plan_clips(
     where: str | None,
 ) -> Plan:
     """Take away what is committed, and queue the rest on disk."""
-    store = open_store(out)
+    store = open_store(out, storage=config.storage)
     plan = plan_batch(
         manifest,
         config,
@@ -185,7 +182,7 @@ def render_clips_on_cluster(
     plan: Plan, out: str, config: RenderConfig, run_id: str, ray_address: str | None
 ) -> Tally:
     """Render the queue on Ray, and write down the dead letters."""
-    store, tally = open_store(out), Tally()
+    store, tally = open_store(out, storage=config.storage), Tally()
     with (
         stop_signals() as signals,
         in_contact(tally, plan.pending, signals.stop),
@@ -206,7 +203,9 @@ def render_clips_on_cluster(
 
 
 @task(name="catalog", cache_policy=NO_CACHE, persist_result=False)
-def catalog(out: str, run_id: str, tally: Tally, directory: Path) -> tuple[str | None, str | None]:
+def catalog(
+    out: str, config: RenderConfig, run_id: str, tally: Tally, directory: Path
+) -> tuple[str | None, str | None]:
     """Compact the records that no catalog file has yet, and draw the contact sheet.
 
     Records of runs that were killed before they came this far are picked up here too.
@@ -215,7 +214,7 @@ def catalog(out: str, run_id: str, tally: Tally, directory: Path) -> tuple[str |
         Paths of the catalog file and of the contact sheet below the output root; None for what
         had nothing to show.
     """
-    store = open_store(out)
+    store = open_store(out, storage=config.storage)
     missing = committed_keys(store) - set(read_catalog(store, ["key"])["key"].to_pylist())
     url = write_catalog(store, run_id, iter_results(store, missing)) if missing else None
     get_run_logger().info("%d records added to the catalog", len(missing))

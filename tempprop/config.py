@@ -14,7 +14,7 @@ from tempprop.errors import ConfigError
 from tempprop.manifest_columns import nearest, shown
 from tempprop.manifest_files import without_credentials
 from tempprop.objects import open_filesystem
-from tempprop.spec import RenderConfig
+from tempprop.spec import CREDENTIALS_IN_CONFIG, RenderConfig
 from tempprop.storage_faults import diagnose, is_remote_fault, one_line
 
 SUFFIXES = (".yaml", ".yml")
@@ -139,6 +139,8 @@ def _describe(error: Mapping[str, Any]) -> str:
         hint = f"did you mean {guess}?" if guess else "see RenderConfig for the keys there are"
         return f"{key}: there is no such key; {hint}"
     message = str(error["msg"]).removeprefix("Input ")
+    if error["type"] == CREDENTIALS_IN_CONFIG:
+        return f"{key}: {message}"
     return f"{key}: {message} (value: {shown(error['input'])})"
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from tempprop.config import load_config
 from tempprop.errors import InputError, StoreError
+from tempprop.filesystems import NO_STORAGE
 from tempprop.init_image import picture_digest
 from tempprop.manifest_writing import write_manifest
 from tempprop.objects import read_object
@@ -55,7 +56,8 @@ def find_dead_letters(
             clip than the one that failed.
         StoreInputError: The output cannot be read.
     """
-    store = open_readable(out)
+    given = load_config(config, overrides) if config is not None else None
+    store = open_readable(out, given.storage if given is not None else NO_STORAGE)
     failures = [
         failure
         for failure in iter_failures(store)
@@ -69,7 +71,6 @@ def find_dead_letters(
         raise InputError(
             f"{store.uri} has no dead letter{which}{of_kind}. See tempprop status, and tempprop why"
         )
-    given = load_config(config, overrides) if config is not None else None
     found: dict[str, DeadLetters] = {}
     for failure in failures:
         used = given or config_of_run(store, failure.run_id)

@@ -50,7 +50,7 @@ def estimate_batch(
     """
     validate_manifest(manifest, config)
     check_pictures(manifest, config, where=where, limit=limit)
-    store = open_readable(out)
+    store = open_readable(out, config.storage)
     with tempfile.TemporaryDirectory(prefix="tempprop-plan-") as directory:
         plan = plan_batch(
             manifest,

@@ -4,34 +4,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tempprop.errors import InputError
 from tempprop.lineage import Lineage
 from tempprop.objects import list_names, read_object
 from tempprop.spec import Attempt, ClipFailure, ClipResult, ClipSettings, ClipSpec, FinishingConfig
-from tempprop.store import Store, committed_keys, failed_keys, open_readable
+from tempprop.store import committed_keys, failed_keys, open_output
 
 TRACEBACK_LINES = 12
-FOLDERS = {"records", "failures", "runs"}
 HEADLINE = (
     *("run_id", "total", "committed_before", "committed", "failed", "not_rendered", "seconds"),
     "contact_sheet_url",
 )
-
-
-def open_output(out: str) -> Store:
-    """Open an output location that has something in it, to look at.
-
-    Raises:
-        InputError: There is no output at that place.
-        StoreInputError: The output cannot be read.
-    """
-    store = open_readable(out)
-    if FOLDERS.isdisjoint(list_names(store, "")):
-        raise InputError(
-            f"there is no output at {store.uri}: it has none of {', '.join(sorted(FOLDERS))}. "
-            "Check the path, or render something there first"
-        )
-    return store
 
 
 def output_status(out: str) -> dict[str, Any]:
@@ -44,8 +26,7 @@ def output_status(out: str) -> dict[str, Any]:
         Facts by name.
 
     Raises:
-        InputError: There is no output at that place.
-        StoreInputError: The output cannot be read.
+        StoreInputError: There is no output at that place, or it cannot be read.
     """
     store = open_output(out)
     facts: dict[str, Any] = {

@@ -4,14 +4,18 @@ import hashlib
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from glob import escape as glob_escape
 from pathlib import Path
 
 from tempprop.encode import CHECKSUMS, EncodedClip
 from tempprop.media_frames import PREVIEW_SUFFIX, is_sequence
-from tempprop.objects import Store, fetch_file, put_file, read_object
+from tempprop.objects import Store, fetch_file, modified_at, put_file, read_object
 from tempprop.spec import Media
 from tempprop.store import media_stem
+
+RECENT = timedelta(hours=1)
+"""So long media may lie there without a record before a clip that uses them writes them anew."""
 
 TRANSFERS = 8
 """Files of a sequence that are transferred at the same time."""
@@ -20,9 +24,11 @@ TRANSFERS = 8
 def upload_media(store: Store, encoded: EncodedClip, clip_id: str, key: str) -> Media:
     """Put the finished files of a clip where the record will point.
 
-    A file that is already there is left alone, since another worker's record may point to it: the
-    same bytes are used as they are, and other bytes are put beside it under a longer name. The
-    files of a sequence lie in a directory that is named by their content.
+    A file that is already there is left alone, since another worker's record may point to it: other
+    bytes are put beside it under a longer name. The same bytes are used as they are; they are
+    written anew only where they have lain there for long, and might be taken for an orphan just now
+    (see `tempprop.orphans`). The files of a sequence lie in a directory that is named by their
+    content.
 
     Args:
         store: Where to.
@@ -127,8 +133,9 @@ def _put_single(store: Store, encoded: EncodedClip, stem: str) -> tuple[str, str
     try:
         put_file(store, encoded.path, f"{stem}{suffix}", create=True)
     except FileExistsError:
-        if _sha256_of(store, f"{stem}{suffix}") != encoded.sha256:
-            stem = f"{stem}.{encoded.sha256[:16]}"
+        same = _sha256_of(store, f"{stem}{suffix}") == encoded.sha256
+        stem = stem if same else f"{stem}.{encoded.sha256[:16]}"
+        if not same or _is_old(store, f"{stem}{suffix}"):
             put_file(store, encoded.path, f"{stem}{suffix}")
     return stem, f"{stem}{suffix}"
 
@@ -153,3 +160,8 @@ def _sha256_of(store: Store, name: str) -> str:
         local = Path(directory) / "media"
         fetch_file(store, name, local)
         return sha256_of(local)
+
+
+def _is_old(store: Store, name: str) -> bool:
+    written = modified_at(store, name)
+    return written is None or datetime.now(UTC) - written > RECENT

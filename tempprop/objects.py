@@ -1,181 +1,65 @@
-"""Objects at any fsspec URI: opened once, read, written and listed before one deadline.
+"""Objects at any fsspec URI: read, written and listed before one deadline.
 
 Local files are written under a temporary name, synced and then renamed or linked, so that a name
-never shows half a file. Remote objects are put whole. Transient faults (a 5xx answer, SlowDown, a
-lost connection) are tried again until the deadline of the store; every other fault becomes one
-`StoreError` or `StoreInputError` that says what to do, with the secrets of the URI left out.
+never shows half a file. Remote objects are put whole, and large ones in parts that become an object
+together. What a fault becomes is said in `tempprop.filesystems`.
 """
 
 import errno
 import mimetypes
 import os
-import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 from fsspec.asyn import AsyncFileSystem
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-from tenacity import Retrying, retry_if_exception, stop_before_delay, wait_random_exponential
 
 from tempprop.errors import StoreError, StoreInputError
-from tempprop.storage_faults import (
-    display_uri,
-    explain,
-    is_missing,
-    is_transient,
-    lost_create,
-    one_line,
+from tempprop.filesystems import (
+    Store,
+    attempt,
+    attempt_write,
+    open_filesystem,
+    open_store,
+    time_allowed,
 )
-
-DEADLINE_SECONDS = 60.0
-"""How long one operation keeps trying, unless the store says otherwise."""
-
-CONNECT_TIMEOUT_SECONDS = 5
-READ_TIMEOUT_SECONDS = 15
-SLOWEST_BYTES_PER_SECOND = 500_000
-"""A transfer that is slower than this is taken for a dead one."""
+from tempprop.s3_objects import PART_BYTES, object_pages, upload_in_parts
+from tempprop.storage_faults import explain
 
 READERS = 16
 """Objects that are read at the same time where many are asked for."""
 
+HEX_DIGITS = "0123456789abcdef"
+
+TEMPORARY_PATTERN = r"\.[0-9a-f]{32}\.tmp"
+"""Names of local files that are being written, or that nobody will finish."""
+
 
 @dataclass(frozen=True)
-class Store:
-    """An output location, opened in this process.
+class StoredObject:
+    """An object as a listing shows it.
 
     Attributes:
-        fs: The fsspec filesystem.
-        root: Path of the location in that filesystem, without a slash at the end.
-        uri: The location without credentials, for messages and logs.
-        deadline_seconds: How long one operation may take, with all its retries.
+        name: Its name below the root.
+        bytes: Its size.
+        modified: When it was written, by the clock of the storage; None where that does not say.
     """
 
-    fs: Any = field(repr=False)
-    root: str
-    uri: str
-    deadline_seconds: float = DEADLINE_SECONDS
-
-    def __reduce__(self) -> NoReturn:
-        # The connections of s3fs do not survive a fork or a pickle, and fail much later.
-        raise TypeError("a Store belongs to its process: send the URI and call open_store there")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether the objects are files of this machine."""
-        return isinstance(self.fs, LocalFileSystem)
-
-    @property
-    def is_s3(self) -> bool:
-        """Whether the objects are reached by the S3 protocol."""
-        return "s3" in self.fs.protocol
-
-    def path(self, name: str) -> str:
-        """Turn a name below the root into a path of the filesystem."""
-        return f"{self.root}/{name}"
-
-
-def open_store(uri: str, deadline_seconds: float = DEADLINE_SECONDS) -> Store:
-    """Open an output location; nothing is read or written yet.
-
-    Credentials and endpoint come from the standard places of the protocol; for S3 these are
-    AWS_ENDPOINT_URL, AWS_PROFILE, AWS_ACCESS_KEY_ID and so on, and never from the URI.
-
-    Args:
-        uri: A path, or any URI that fsspec knows: `s3://`, `gs://`, `abfs://`, `memory://`, ...
-        deadline_seconds: How long one operation may take, with all its retries.
-
-    Returns:
-        The store, for this process only: another process opens its own.
-
-    Raises:
-        StoreInputError: The URI cannot name an output location, or its package is missing.
-    """
-    shown = display_uri(uri)
-    _check_uri(uri, shown)
-    try:
-        fs, root = open_filesystem(uri)
-    except (ValueError, ImportError) as error:
-        raise StoreInputError(
-            f"output {shown}: {one_line(error)}. "
-            "Use a path, s3://, memory:// or another scheme whose fsspec package is installed"
-        ) from error
-    return Store(fs, root.rstrip("/"), shown, deadline_seconds)
-
-
-def open_filesystem(uri: str) -> tuple[Any, str]:
-    """Open the filesystem of any path or URI: with fresh listings, and soon tired of waiting.
-
-    Credentials are those of the environment now, not those of an earlier call.
-
-    Args:
-        uri: A path, or any URI that fsspec knows.
-
-    Returns:
-        The filesystem, and the path in it.
-
-    Raises:
-        ValueError: The scheme or the URI is not one, or an S3 URI holds credentials.
-        ImportError: The package of the scheme is not installed.
-    """
-    if _has_secrets(uri):
-        raise ValueError("credentials and options do not belong into an S3 URI")
-    fs, path = url_to_fs(uri, skip_instance_cache=True, **_options(uri))
-    if "s3" in fs.protocol:
-        # Retries multiply where they are stacked: only those of the callers are left.
-        fs.retries = 1
-    return fs, str(path)
-
-
-def _check_uri(uri: str, shown: str) -> None:
-    scheme, _, rest = uri.partition("://")
-    if not uri.strip():
-        raise StoreInputError("the output location is empty. Give a path or a URI")
-    if re.match(r"^[a-z][a-z0-9+]+:/(?!/)", uri):
-        raise StoreInputError(f"output {shown}: a scheme is followed by two slashes: ://")
-    if "::" in uri:
-        raise StoreInputError(f"output {shown}: chained URIs are not supported. Give the last part")
-    if scheme not in {"s3", "s3a"}:
-        return
-    if not rest.split("/")[0]:
-        raise StoreInputError(f"output {shown}: the bucket is missing. Write s3://BUCKET/PREFIX")
-    if _has_secrets(uri):
-        raise StoreInputError(
-            f"output {shown}: credentials and options do not belong into an S3 URI. "
-            "Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL or AWS_PROFILE"
-        )
-
-
-def _has_secrets(uri: str) -> bool:
-    """Tell whether an S3 URI holds what clients would take for a part of the bucket's name."""
-    scheme, _, rest = uri.partition("://")
-    return scheme in {"s3", "s3a"} and ("?" in rest or ":" in rest.rpartition("@")[0])
-
-
-def _options(uri: str) -> dict[str, Any]:
-    """Give the filesystem's options: fresh listings, and for S3 short time-outs."""
-    if not uri.startswith(("s3://", "s3a://")):
-        return {"use_listings_cache": False}
-    return {
-        "use_listings_cache": False,
-        "config_kwargs": {
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "read_timeout": READ_TIMEOUT_SECONDS,
-            "max_pool_connections": 2 * READERS,
-            "retries": {"total_max_attempts": 1, "mode": "standard"},
-        },
-    }
+    name: str
+    bytes: int
+    modified: datetime | None
 
 
 def list_names(store: Store, folder: str) -> list[str]:
-    """List the objects directly in a folder.
+    """List the objects directly in a folder, and the folders in it.
 
     Returns:
         Their names without the folder, sorted; none where the folder does not exist.
@@ -184,12 +68,127 @@ def list_names(store: Store, folder: str) -> list[str]:
         StoreInputError: No permission, wrong credentials or a missing bucket.
         StoreError: The store did not answer before the deadline.
     """
+    if store.is_s3:
+        return sorted(name for page in object_pages(store, folder) for name in _names(page))
     path = store.path(folder).rstrip("/")
     try:
-        found = _attempt(store, f"list {folder or 'the root'}", store.fs.ls, path, detail=False)
+        found = attempt(store, f"list {folder or 'the root'}", store.fs.ls, path, detail=False)
     except FileNotFoundError:
         return []
     return sorted(PurePosixPath(name).name for name in found)
+
+
+def list_hex_names(store: Store, folder: str) -> list[str]:
+    """List the objects directly in a folder whose names begin with hexadecimal digits.
+
+    S3 gives a thousand names at a time, one answer after the other: where there are more, the names
+    of each first digit are asked for at the same time.
+
+    Returns:
+        Their names without the folder, in any order; other names may be among them.
+
+    Raises:
+        StoreInputError: No permission, wrong credentials or a missing bucket.
+        StoreError: The store did not answer before the deadline.
+    """
+    if not store.is_s3:
+        return list_names(store, folder)
+    first = next(object_pages(store, folder))
+    if not first.get("IsTruncated"):
+        return _names(first)
+
+    def names_with(digit: str) -> list[str]:
+        return [name for page in object_pages(store, folder, digit) for name in _names(page)]
+
+    with _readers() as pool:
+        return [name for names in pool.map(names_with, HEX_DIGITS) for name in names]
+
+
+def list_objects(store: Store, folder: str) -> Iterator[StoredObject]:
+    """List the objects directly in a folder with their sizes and times, without folders.
+
+    Raises:
+        StoreInputError: No permission, wrong credentials or a missing bucket.
+        StoreError: The store did not answer before the deadline.
+    """
+    prefix = f"{folder}/" if folder else ""
+    if store.is_s3:
+        for page in object_pages(store, folder):
+            for entry in _entries(page):
+                name = f"{prefix}{PurePosixPath(entry['Key']).name}"
+                yield StoredObject(name, entry["Size"], entry["LastModified"])
+        return
+    path = store.path(folder).rstrip("/")
+    if store.is_local:
+        yield from _files(store, path, prefix)
+        return
+    try:
+        found = attempt(store, f"list {folder or 'the root'}", store.fs.ls, path, detail=True)
+    except FileNotFoundError:
+        return
+    for info in found:
+        if info["type"] == "file":
+            name = f"{prefix}{PurePosixPath(info['name']).name}"
+            yield StoredObject(name, info["size"] or 0, _modified(info))
+
+
+def _files(store: Store, path: str, prefix: str) -> Iterator[StoredObject]:
+    """List local files one by one: there may be millions of them."""
+    try:
+        entries = os.scandir(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise explain(store.uri, f"list {prefix or 'the root'}", error) from error
+    with entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # it was removed meanwhile
+            if stat.S_ISREG(status.st_mode):
+                written = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield StoredObject(f"{prefix}{entry.name}", status.st_size, written)
+
+
+def modified_at(store: Store, name: str) -> datetime | None:
+    """Tell when an object was written, by the clock of the storage.
+
+    Returns:
+        The time; None where the object is not there, or the storage does not say.
+
+    Raises:
+        StoreInputError: No permission, wrong credentials or a missing bucket.
+        StoreError: The store did not answer before the deadline.
+    """
+    try:
+        return _modified(attempt(store, f"look at {name}", store.fs.info, store.path(name)))
+    except FileNotFoundError:
+        return None
+
+
+def _names(page: dict[str, Any]) -> list[str]:
+    found = [entry["Key"] for entry in _entries(page)]
+    found += [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+    return [PurePosixPath(name).name for name in found]
+
+
+def _entries(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the objects of a page without the markers by which some tools make folders."""
+    return [entry for entry in page.get("Contents", []) if not entry["Key"].endswith("/")]
+
+
+MODIFIED = ("mtime", "last_modified", "LastModified", "updated", "modified", "created")
+"""What filesystems call the time of the last change; some have only that of the creation."""
+
+
+def _modified(info: dict[str, Any]) -> datetime | None:
+    value = next((info[name] for name in MODIFIED if info.get(name) is not None), None)
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, int | float):
+        value = datetime.fromtimestamp(value, UTC)
+    return value if isinstance(value, datetime) else None
 
 
 def read_object(store: Store, name: str) -> bytes:
@@ -202,7 +201,7 @@ def read_object(store: Store, name: str) -> bytes:
     """
     # s3fs asks for the size first unless it may not split the download.
     options = {"max_concurrency": 1} if store.is_s3 else {}
-    data: bytes = _attempt(store, f"read {name}", store.fs.cat_file, store.path(name), **options)
+    data: bytes = attempt(store, f"read {name}", store.fs.cat_file, store.path(name), **options)
     return data
 
 
@@ -222,9 +221,19 @@ def read_objects(store: Store, names: Sequence[str]) -> Iterator[bytes | None]:
         return None
 
     ahead = 16 * READERS
-    with ThreadPoolExecutor(READERS) as pool:
+    with _readers() as pool:
         for start in range(0, len(names), ahead):
             yield from pool.map(read, names[start : start + ahead])
+
+
+@contextmanager
+def _readers() -> Iterator[ThreadPoolExecutor]:
+    """Give threads that read; after a fault, what has not begun is not tried any more."""
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def write_object(store: Store, name: str, data: bytes) -> None:
@@ -236,9 +245,9 @@ def write_object(store: Store, name: str, data: bytes) -> None:
     """
     operation = f"write {name}"
     if store.is_local:
-        _write(store, operation, _write_file, Path(store.path(name)), data, os.replace)
+        attempt_write(store, operation, _write_file, Path(store.path(name)), data, os.replace)
     else:
-        _write(store, operation, _pipe, store, name, data, "overwrite", size=len(data))
+        attempt_write(store, operation, _pipe, store, name, data, "overwrite", size=len(data))
 
 
 def create_object(store: Store, name: str, data: bytes) -> None:
@@ -255,9 +264,9 @@ def create_object(store: Store, name: str, data: bytes) -> None:
     """
     operation = f"create {name}"
     if store.is_local:
-        _write(store, operation, _write_file, Path(store.path(name)), data, _link)
+        attempt_write(store, operation, _write_file, Path(store.path(name)), data, _link)
     else:
-        _write(store, operation, _pipe, store, name, data, "create", size=len(data))
+        attempt_write(store, operation, _pipe, store, name, data, "create", size=len(data))
 
 
 def put_file(store: Store, source: Path, name: str, *, create: bool = False) -> None:
@@ -279,11 +288,14 @@ def put_file(store: Store, source: Path, name: str, *, create: bool = False) -> 
     operation = f"upload {name}"
     if store.is_local:
         publish = _link if create else os.replace
-        _write(store, operation, _write_file, Path(store.path(name)), source, publish)
+        attempt_write(store, operation, _write_file, Path(store.path(name)), source, publish)
+    elif store.is_s3 and size >= 2 * PART_BYTES:
+        until = time.monotonic() + time_allowed(store, size)
+        upload_in_parts(store, source, name, _content_type(name), create=create, until=until)
     else:
         mode = "create" if create else "overwrite"
-        _write(store, operation, _put, store, source, name, mode, size=size)
-    stored = _attempt(store, f"look at {name}", store.fs.info, store.path(name))["size"]
+        attempt_write(store, operation, _put, store, source, name, mode, size=size)
+    stored = attempt(store, f"look at {name}", store.fs.info, store.path(name))["size"]
     if stored != size:
         raise StoreError(
             f"{store.uri}: {name} has {stored} bytes where {size} were uploaded. "
@@ -298,7 +310,7 @@ def fetch_file(store: Store, name: str, target: Path) -> None:
         FileNotFoundError: There is no such object.
         StoreError: The store did not answer before the deadline.
     """
-    _attempt(store, f"download {name}", store.fs.get_file, store.path(name), str(target))
+    attempt(store, f"download {name}", store.fs.get_file, store.path(name), str(target))
 
 
 def remove_object(store: Store, name: str) -> None:
@@ -309,7 +321,7 @@ def remove_object(store: Store, name: str) -> None:
         StoreError: The store did not answer before the deadline.
     """
     with suppress(FileNotFoundError):
-        _attempt(store, f"remove {name}", store.fs.rm_file, store.path(name))
+        attempt(store, f"remove {name}", store.fs.rm_file, store.path(name))
 
 
 def has_bucket(store: Store) -> bool:
@@ -325,7 +337,7 @@ def has_bucket(store: Store) -> bool:
     if not store.is_s3:
         return True
     try:
-        _attempt(store, "look at the bucket", store.fs.info, store.root.partition("/")[0])
+        attempt(store, "look at the bucket", store.fs.info, store.root.partition("/")[0])
     except FileNotFoundError:
         return False
     except StoreInputError:
@@ -341,7 +353,7 @@ def is_file(store: Store, name: str) -> bool:
         StoreError: The store did not answer before the deadline.
     """
     try:
-        info = _attempt(store, "look", store.fs.info, store.path(name).rstrip("/"))
+        info = attempt(store, "look", store.fs.info, store.path(name).rstrip("/"))
     except FileNotFoundError:
         return False
     return bool(info["type"] == "file")
@@ -350,8 +362,12 @@ def is_file(store: Store, name: str) -> bool:
 def _pipe(store: Store, name: str, data: bytes, mode: str, **options: Any) -> None:
     _make_parent(store, name)
     if store.is_s3:
-        options["ContentType"] = mimetypes.guess_type(name)[0] or "application/octet-stream"
+        options["ContentType"] = _content_type(name)
     store.fs.pipe_file(store.path(name), data, mode=mode, **options)
+
+
+def _content_type(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
 def _put(store: Store, source: Path, name: str, mode: str, **options: Any) -> None:
@@ -421,46 +437,22 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def _write(
-    store: Store, operation: str, function: Callable[..., Any], *args: Any, size: int = 0
-) -> None:
-    """Attempt a write, for which something that is missing is a fault like any other."""
-    try:
-        _attempt(store, operation, function, *args, size=size)
-    except FileNotFoundError as error:
-        raise explain(store.uri, operation, error) from error
-
-
-def _attempt(
-    store: Store, operation: str, function: Callable[..., Any], *args: Any, size: int = 0, **kw: Any
-) -> Any:
-    """Call until it works, fails for good, or the deadline has passed.
-
-    Raises:
-        FileNotFoundError: There is no such object.
-        FileExistsError: A create-only write found one.
-        StoreInputError: Trying again does not help.
-        StoreError: Anything else.
-    """
-    started, allowed = time.monotonic(), store.deadline_seconds + size / SLOWEST_BYTES_PER_SECOND
-
-    def call() -> Any:
-        if store.is_s3:
-            # Time-outs of the connection do not see a server that stops reading in mid-upload.
-            kw["timeout"] = max(0.1, started + allowed - time.monotonic())
-        return function(*args, **kw)
-
-    retrying = Retrying(
-        retry=retry_if_exception(is_transient),
-        stop=stop_before_delay(store.deadline_seconds),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except Exception as error:
-        if lost_create(error):
-            raise FileExistsError(errno.EEXIST, "the object exists", operation) from error
-        if is_missing(error):
-            raise
-        raise explain(store.uri, operation, error) from error
+__all__ = [
+    "Store",
+    "StoredObject",
+    "create_object",
+    "fetch_file",
+    "has_bucket",
+    "is_file",
+    "list_hex_names",
+    "list_names",
+    "list_objects",
+    "modified_at",
+    "open_filesystem",
+    "open_store",
+    "put_file",
+    "read_object",
+    "read_objects",
+    "remove_object",
+    "write_object",
+]

@@ -67,7 +67,7 @@ def check_batch(
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
-    capabilities = check_store(open_store(out))
+    capabilities = check_store(open_store(out, storage=config.storage))
     identities = (identify(config, model, loras) for model, loras in weights)
     return Preflight(summary, capabilities, tuple(identities))
 

@@ -20,7 +20,6 @@ from tempprop.encode import EncodedClip, encode_clip
 from tempprop.errors import ClipError, InputError, StoreError
 from tempprop.frames import FrameChunk
 from tempprop.init_image import picture_digest
-from tempprop.inspection import open_output
 from tempprop.lineage import find_lineage
 from tempprop.machine import processor, shaping_versions
 from tempprop.media_frames import iter_frames
@@ -36,7 +35,7 @@ from tempprop.spec import (
     RenderConfig,
     clip_key,
 )
-from tempprop.store import open_store
+from tempprop.store import open_output, open_store
 from tempprop.test_card import draw_test_card, identify_test_card, is_test_card
 from tempprop.watermark import watermarked
 from tempprop.whole_files import draft_of

@@ -6,6 +6,7 @@ with every default filled in, so that two machines that hold the same spec mean 
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -386,6 +387,63 @@ class RetryConfig(Frozen):
     max_infrastructure: int = Field(default=20, ge=1)
 
 
+CREDENTIALS_IN_CONFIG = "credentials_in_config"
+"""Type of the finding that a configuration holds what may be secret: its value is shown nowhere."""
+
+LOOKS_SECRET = re.compile(r"key|secret|token|passw|credential|connection_string|sas", re.IGNORECASE)
+CREDENTIALS_BELONG = (
+    "credentials do not belong into a configuration, which is kept and shown in many places. Set "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (for gs:// "
+    "GOOGLE_APPLICATION_CREDENTIALS, for az:// AZURE_STORAGE_CONNECTION_STRING)"
+)
+
+
+def _without_credentials(values: Any) -> Any:
+    if isinstance(values, Mapping) and any(LOOKS_SECRET.search(str(name)) for name in values):
+        raise PydanticCustomError(CREDENTIALS_IN_CONFIG, CREDENTIALS_BELONG)
+    return values
+
+
+def _http_address(value: object) -> object:
+    """Take an address without user, password and query."""
+    if not isinstance(value, str):
+        return value
+    place = value.partition("://")[2]
+    if "@" in place or "?" in place:
+        raise PydanticCustomError(CREDENTIALS_IN_CONFIG, CREDENTIALS_BELONG)
+    if not re.fullmatch(r"https?://[^/\s]+/?[^\s]*", value):
+        raise PydanticCustomError("endpoint_url", "must be http://HOST:PORT or https://HOST")
+    return value
+
+
+class StorageConfig(Frozen):
+    """The server that holds the output. What is left out is taken from the environment.
+
+    There is no place for credentials: they come from the environment, a profile or the machine's
+    role. For S3 all settings count; gs:// takes `endpoint_url` and `anonymous`, az:// and abfs://
+    take `anonymous`.
+
+    Attributes:
+        endpoint_url: Address of an S3 server other than Amazon's; None for AWS_ENDPOINT_URL.
+        region: None for AWS_DEFAULT_REGION or the profile's.
+        profile: Section of the AWS configuration files; None for AWS_PROFILE.
+        anonymous: Whether requests carry no credentials at all.
+        addressing_style: Whether the bucket is a part of the path or of the host name; None for the
+            client's choice, which is `auto`.
+    """
+
+    endpoint_url: Annotated[str, BeforeValidator(_http_address)] | None = None
+    region: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+    profile: Annotated[str, Field(min_length=1)] | None = None
+    anonymous: bool = False
+    addressing_style: Literal["path", "virtual", "auto"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_credentials(cls, values: Any) -> Any:
+        return _without_credentials(values)
+
+
 def _auto_or_count(value: object) -> object:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
@@ -422,6 +480,7 @@ class RenderConfig(Frozen):
         resources: The type of accelerator that the clips of a model need, by the name of the model:
             a type as Ray names it, such as `A100` or `H100`. Other models render on any.
         retries: Limits of trying again.
+        storage: The server that holds the output; what is left out comes from the environment.
     """
 
     model: str = Field(default="mini", min_length=1)
@@ -439,6 +498,7 @@ class RenderConfig(Frozen):
     workers: WorkerConfig = WorkerConfig()
     resources: Mapping[str, AcceleratorType] = Field(default_factory=dict)
     retries: RetryConfig = RetryConfig()
+    storage: StorageConfig = StorageConfig()
 
 
 class ModelIdentity(Frozen):
@@ -577,7 +637,7 @@ class ClipResult(Frozen):
 
     schema_version: Literal[1] = RECORD_SCHEMA_VERSION
     key: str
-    clip_id: str
+    clip_id: str = Field(pattern=CLIP_ID_PATTERN)
     spec: ClipSpec
     model: ModelIdentity
     init_image_sha256: str | None = None
@@ -618,7 +678,7 @@ class ClipFailure(Frozen):
 
     schema_version: Literal[1] = RECORD_SCHEMA_VERSION
     key: str
-    clip_id: str
+    clip_id: str = Field(pattern=CLIP_ID_PATTERN)
     spec: ClipSpec
     error_class: str
     message: str

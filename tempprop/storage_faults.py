@@ -7,6 +7,7 @@ message, without the secrets that a URL may carry.
 
 import errno
 import re
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import (
@@ -46,6 +47,43 @@ PRECONDITION_FAILED = {"PreconditionFailed", "412"}
 TOO_MANY_REQUESTS = 429
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
+
+@dataclass(frozen=True)
+class Settings:
+    """Where a protocol's clients look for what they need, for remedies.
+
+    Attributes:
+        endpoint: What holds the address of the server.
+        credentials: What to set for the credentials.
+    """
+
+    endpoint: str
+    credentials: str
+
+
+OR_OF_THE_OUTPUT = ", or storage.endpoint_url of the configuration"
+
+S3_SETTINGS = Settings(
+    "AWS_ENDPOINT_URL", "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+)
+OUTPUT_SETTINGS = replace(S3_SETTINGS, endpoint=S3_SETTINGS.endpoint + OR_OF_THE_OUTPUT)
+GOOGLE_SETTINGS = Settings(
+    "STORAGE_EMULATOR_HOST" + OR_OF_THE_OUTPUT,
+    "Set GOOGLE_APPLICATION_CREDENTIALS, or run gcloud auth application-default login",
+)
+AZURE_SETTINGS = Settings(
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "Set AZURE_STORAGE_CONNECTION_STRING, or AZURE_STORAGE_ACCOUNT_NAME and its credentials",
+)
+SETTINGS = {
+    "gs": GOOGLE_SETTINGS,
+    "gcs": GOOGLE_SETTINGS,
+    "az": AZURE_SETTINGS,
+    "abfs": AZURE_SETTINGS,
+    "abfss": AZURE_SETTINGS,
+}
+"""By the scheme of an output; all others are told those of S3."""
+
 Verdict = tuple[type[StoreError | StoreInputError], str, str]
 
 
@@ -75,12 +113,16 @@ def explain(uri: str, operation: str, cause: Exception) -> StoreError | StoreInp
     Returns:
         A `StoreInputError` where trying again cannot help, else a `StoreError`.
     """
-    kind, reason, remedy = diagnose(cause)
+    kind, reason, remedy = diagnose(cause, SETTINGS.get(uri.partition("://")[0], OUTPUT_SETTINGS))
     return kind(f"{uri}: could not {operation}: {reason}. {remedy}. Cause: {one_line(cause)}")
 
 
-def diagnose(cause: Exception) -> Verdict:
+def diagnose(cause: Exception, settings: Settings = S3_SETTINGS) -> Verdict:
     """Sort a fault.
+
+    Args:
+        cause: What the filesystem raised.
+        settings: What remedies name.
 
     Returns:
         The class of the error, the reason, and the remedy.
@@ -100,7 +142,7 @@ def diagnose(cause: Exception) -> Verdict:
             (
                 StoreInputError,
                 "the credentials are missing or not accepted",
-                "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+                settings.credentials,
             ),
         ),
         (
@@ -132,8 +174,8 @@ def diagnose(cause: Exception) -> Verdict:
             (
                 StoreInputError,
                 "the bucket name, the path or the endpoint is not valid",
-                "Correct the URI, or AWS_ENDPOINT_URL, which is http://HOST:PORT or https://HOST; "
-                "credentials are set as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+                f"Correct the URI, or the endpoint ({settings.endpoint}), which is "
+                f"http://HOST:PORT or https://HOST. {settings.credentials}",
             ),
         ),
         (
@@ -141,7 +183,7 @@ def diagnose(cause: Exception) -> Verdict:
             (
                 StoreError,
                 "the storage does not answer, or only with errors",
-                "Check the network and the endpoint (AWS_ENDPOINT_URL), then run again",
+                f"Check the network and the endpoint ({settings.endpoint}), then run again",
             ),
         ),
     ]

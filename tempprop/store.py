@@ -15,17 +15,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from tempprop.errors import StoreError, StoreInputError
+from tempprop.filesystems import NO_STORAGE
 from tempprop.objects import (
     Store,
     create_object,
     has_bucket,
     is_file,
+    list_hex_names,
     list_names,
     open_store,
     read_object,
@@ -33,7 +35,7 @@ from tempprop.objects import (
     remove_object,
     write_object,
 )
-from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec
+from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult, ClipSpec, StorageConfig
 from tempprop.storage_faults import display_uri
 
 CHECK_DEADLINE_SECONDS = 15.0
@@ -43,6 +45,9 @@ RECORDS = "records"
 FAILURES = "failures"
 MEDIA = "media"
 RUNS = "runs"
+PROBE = ".tempprop-probe-"
+
+SIGNS_OF_AN_OUTPUT = {RECORDS, FAILURES, RUNS}
 
 KEY_PATTERN = r"[0-9a-f]{64}"
 SEGMENT_PATTERN = r"[A-Za-z0-9._-]{1,128}"
@@ -60,6 +65,18 @@ class StoreCapabilities:
     """
 
     conditional_create: bool
+
+    @property
+    def weakness(self) -> str | None:
+        """What is not guaranteed there, and what to do about it; None where everything is."""
+        if self.conditional_create:
+            return None
+        return (
+            "it overwrites objects that it was asked only to create (If-None-Match is ignored): "
+            "where two runs render the same clip at the same time, the last record stands, and "
+            "may point to media of the other run. Let one run at a time write there, or use a "
+            "server that honors the condition"
+        )
 
 
 def check_store(store: Store) -> StoreCapabilities:
@@ -87,11 +104,12 @@ def check_store(store: Store) -> StoreCapabilities:
         raise StoreInputError(f"the output cannot be used: {error}") from error
 
 
-def open_readable(uri: str) -> Store:
+def open_readable(uri: str, storage: StorageConfig = NO_STORAGE) -> Store:
     """Open a location to look at what is in it, and prove that it answers.
 
     Args:
         uri: A path, or any URI that fsspec knows; nothing needs to be there yet.
+        storage: What a configuration says about the server.
 
     Returns:
         The store, which soon gives up waiting: somebody sits in front of it.
@@ -99,13 +117,29 @@ def open_readable(uri: str) -> Store:
     Raises:
         StoreInputError: The location cannot be listed, or does not answer.
     """
-    store = open_store(uri, CHECK_DEADLINE_SECONDS)
+    store = open_store(uri, CHECK_DEADLINE_SECONDS, storage)
     try:
         list_names(store, "")
     except StoreError as error:
         raise StoreInputError(str(error)) from error
     if store.is_local and is_file(store, ""):
         raise StoreInputError(f"{store.uri} is a file. Give the directory of an output")
+    return store
+
+
+def open_output(uri: str) -> Store:
+    """Open a location in which something was rendered before.
+
+    Raises:
+        StoreInputError: It cannot be listed, does not answer, or holds no output.
+    """
+    store = open_readable(uri)
+    if SIGNS_OF_AN_OUTPUT.isdisjoint(list_names(store, "")):
+        raise StoreInputError(
+            f"there is no output at {store.uri}: it has none of "
+            f"{', '.join(sorted(SIGNS_OF_AN_OUTPUT))}. Check the path, or render something there "
+            "first"
+        )
     return store
 
 
@@ -128,7 +162,7 @@ def _probe(store: Store) -> StoreCapabilities:
         raise StoreInputError(
             f"{store.uri}: the bucket does not exist. Create it, or correct the URI"
         )
-    name, content = f".tempprop-probe-{uuid.uuid4().hex[:8]}", b"tempprop was here"
+    name, content = f"{PROBE}{uuid.uuid4().hex[:8]}", b"tempprop was here"
     create_object(store, name, content)
     try:
         if read_object(store, name) != content:
@@ -179,7 +213,7 @@ def keys_in(store: Store, folder: str, suffix: str = ".json") -> set[str]:
         StoreInputError: The location cannot be listed.
         StoreError: The store did not answer before the deadline.
     """
-    names = list_names(store, folder)
+    names = list_hex_names(store, folder)
     wanted = re.compile(KEY_PATTERN + re.escape(suffix))
     return {name.removesuffix(suffix) for name in names if wanted.fullmatch(name)}
 
@@ -357,13 +391,19 @@ def _read_known(store: Store, name: str) -> bytes:
 
 def _parse(kind: type[Record], store: Store, name: str, data: bytes) -> Record:
     try:
-        return kind.model_validate_json(data)
+        record = kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise StoreError(
             f"{store.uri}: {name} is damaged, or from another version of tempprop: "
             f"{first['msg']}. Remove it to render the clip again"
         ) from error
+    if PurePosixPath(name).stem != record.key:
+        raise StoreError(
+            f"{store.uri}: {name} is damaged: it is the record of another clip, {record.key!r}. "
+            "Remove it to render the clip again"
+        )
+    return record
 
 
 __all__ = [
@@ -376,6 +416,7 @@ __all__ = [
     "failed_keys",
     "iter_failures",
     "iter_results",
+    "open_output",
     "open_readable",
     "open_store",
     "read_failure",

@@ -14,6 +14,7 @@ from yarl import URL
 
 SLOW_SECONDS = 0.5
 LOST_ANSWER = "acknowledgement lost"
+CUT = "connection cut in mid-upload"
 
 
 class FaultyStorage:
@@ -23,6 +24,9 @@ class FaultyStorage:
         endpoint: Where clients find it.
         fault: `unavailable` (503 for everything), `slow`, `silent` (no answer), or None.
         lost: Pattern of the objects of which the first successful PUT is not acknowledged.
+        cut: Pattern of the addresses at which connections are cut in mid-upload, as often as
+            `cuts` says.
+        cuts: How many more connections are cut there.
         struck: How many requests met each fault.
     """
 
@@ -32,6 +36,8 @@ class FaultyStorage:
         self.endpoint = f"http://127.0.0.1:{free_port()}"
         self.fault: str | None = None
         self.lost: str | None = None
+        self.cut: str | None = None
+        self.cuts = 0
         self.struck: Counter[str] = Counter()
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -46,6 +52,11 @@ class FaultyStorage:
         if fault == "silent":
             while self.fault == "silent":
                 await asyncio.sleep(0.05)
+            _hang_up(request)
+        if self.cut and self.cuts and re.search(self.cut, request.path_qs):
+            self.cuts -= 1
+            self.struck[CUT] += 1
+            await request.content.read(1024)
             _hang_up(request)
         status, headers, body = await self._forwarded(request)
         if self._loses(request, status):

@@ -30,11 +30,26 @@ class ObjectStorage:
 
     Attributes:
         endpoint: URL of its S3 interface.
+        command: What started it.
+        directory: Where its data are.
         process: The server.
     """
 
     endpoint: str
+    command: list[str]
+    directory: Path
     process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """End it as a power cut would, as far as its own memory goes."""
+        _kill(self.process)
+
+    def restarted(self) -> "ObjectStorage":
+        """Start it again on its data and its ports, and wait until it stores."""
+        process = _run(self.command, self.directory)
+        server = ObjectStorage(self.endpoint, self.command, self.directory, process)
+        assert _stores(server), _log(self.directory)
+        return server
 
     def environment(self, access_key: str = "tempprop-test") -> dict[str, str]:
         """Give the variables by which any S3 client finds the server."""
@@ -85,7 +100,7 @@ def seaweedfs(directory: Path) -> Iterator[ObjectStorage]:
     """Run SeaweedFS on free ports, with its data in the directory, and end it."""
     # A port that was free may be taken by another process before the server has it.
     server = _start(directory / "first") or _start(directory / "second") or _start(directory)
-    assert server is not None, (directory / "weed.log").read_text(errors="replace")[-3000:]
+    assert server is not None, _log(directory)
     try:
         yield server
     finally:
@@ -108,13 +123,45 @@ def _start(directory: Path) -> ObjectStorage | None:
         *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         *("-master.volumeSizeLimitMB=100", "-volume.max=20"),
     ]
-    with (directory / "weed.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
-    server = ObjectStorage(f"http://127.0.0.1:{s3_port}", process)
+    process = _run(command, directory)
+    server = ObjectStorage(f"http://127.0.0.1:{s3_port}", command, directory, process)
     if _stores(server):
         return server
     _kill(process)
     return None
+
+
+def _run(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "weed.log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=directory)
+
+
+def _log(directory: Path) -> str:
+    return (directory / "weed.log").read_text(errors="replace")[-3000:]
+
+
+@contextmanager
+def rclone(directory: Path) -> Iterator[str]:
+    """Run `rclone serve s3` over a directory: it has no conditional writes. Gives its URL."""
+    endpoint = f"http://127.0.0.1:{free_port()}"
+    key, (_, secret) = "tempprop-test", IDENTITIES["tempprop-test"]
+    (directory / "clips").mkdir()
+    binary = Path(sysconfig.get_path("scripts")) / "rclone"
+    command = [str(binary), "serve", "s3", str(directory), "--config", str(directory / "none")]
+    command += ["--addr", endpoint.removeprefix("http://"), "--auth-key", f"{key},{secret}"]
+    with (directory / "rclone.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            with suppress(BotoCoreError):
+                client(endpoint).head_bucket(Bucket="clips")
+                break
+            assert process.poll() is None, (directory / "rclone.log").read_text()
+            time.sleep(0.1)
+        yield endpoint
+    finally:
+        _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

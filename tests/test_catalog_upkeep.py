@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from records import result_of
 
-from tempprop import catalog, catalog_upkeep, objects
+from tempprop import catalog, catalog_upkeep, filesystems, objects
 from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.catalog_upkeep import Upkeep, compact_catalog, rebuild_catalog
 from tempprop.errors import StoreError
@@ -172,7 +172,7 @@ def test_a_damaged_record_leaves_the_catalog_as_it_was(local):
 @pytest.mark.parametrize("upkeep", [compact_catalog, rebuild_catalog])
 def test_killed_at_any_moment(upkeep, tmp_path, monkeypatch):
     """Before whatever operation of the store it ends, no row is lost, and none counts twice."""
-    attempt, last, operations = objects._attempt, 0, itertools.count(1)
+    attempt, last, operations = filesystems.attempt, 0, itertools.count(1)
 
     def mortal(*args, **options):
         if next(operations) == last:
@@ -186,7 +186,8 @@ def test_killed_at_any_moment(upkeep, tmp_path, monkeypatch):
         before = rows(store)
         operations = itertools.count(1)
         with monkeypatch.context() as patched:
-            patched.setattr(objects, "_attempt", mortal)
+            for module in (filesystems, objects):
+                patched.setattr(module, "attempt", mortal)
             try:
                 upkeep(store)
             except Killed:

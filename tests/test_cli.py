@@ -392,7 +392,7 @@ def test_an_endpoint_that_nobody_listens_at(refused, manifest, s3_uri, monkeypat
         message = refused(*command)
         assert s3_uri in message
         assert "the storage does not answer" in message
-        assert "Check the network and the endpoint (AWS_ENDPOINT_URL)" in message
+        assert "Check the network and the endpoint (AWS_ENDPOINT_URL" in message
 
 
 # What people and programs read

@@ -14,8 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
-def _render(manifest, out, checkpoint):
-    command = [sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", out]
+def _render(manifest, out, checkpoint, *options):
+    command = [sys.executable, "-m", "flows.cli", "render", str(manifest), "--out", out, *options]
     done = subprocess.run(
         [*command, *tiny_overrides(checkpoint)], capture_output=True, text=True, check=False
     )
@@ -31,10 +31,16 @@ def _layout(out):
 
 
 @pytest.mark.s3
-def test_a_bucket_gets_the_same_layout_as_a_directory(tiny_checkpoint, tmp_path, s3_uri):
+def test_a_bucket_gets_the_same_layout_as_a_directory(
+    tiny_checkpoint, tmp_path, s3_uri, object_storage, monkeypatch
+):
     manifest, local = small_manifest(tmp_path, 3), str(tmp_path / "out")
+    # The flow and its workers find the server by the configuration alone.
+    storage = ("--set", f"storage.endpoint_url={object_storage.endpoint}")
     for out in (local, s3_uri):
-        stdout = _render(manifest, out, tiny_checkpoint)
+        with monkeypatch.context() as without_endpoint:
+            without_endpoint.delenv("AWS_ENDPOINT_URL")
+            stdout = _render(manifest, out, tiny_checkpoint, *storage)
         assert "3 clips committed, 0 failed, 0 left" in stdout
         assert f"clips          {out}/media/" in stdout
         assert re.search(rf"contact sheet  {out}/runs/.*/contact_sheet.png", stdout)

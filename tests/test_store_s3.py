@@ -9,13 +9,20 @@ import pytest
 from object_storage import client, free_port
 from records import encoded_of, failure_of, key_of, result_of
 
-from tempprop import objects
+from tempprop import filesystems
 from tempprop.catalog import find_clip, read_catalog, write_catalog
 from tempprop.catalog_query import query_catalog
 from tempprop.catalog_upkeep import Upkeep, compact_catalog, rebuild_catalog
 from tempprop.errors import StoreError, StoreInputError
 from tempprop.media_objects import upload_media
-from tempprop.objects import create_object, put_file, read_object, write_object
+from tempprop.objects import (
+    create_object,
+    list_names,
+    list_objects,
+    put_file,
+    read_object,
+    write_object,
+)
 from tempprop.store import (
     check_store,
     commit,
@@ -117,6 +124,15 @@ def test_more_records_than_one_page_of_a_listing(store):
     read = list(iter_results(store))
     assert sorted(read, key=lambda result: result.key) == read
     assert len(read) == 1100
+
+
+def test_markers_of_folders_are_no_objects(store, object_storage):
+    prefix = store.root.partition("/")[2]
+    client(object_storage.endpoint).put_object(Bucket="clips", Key=f"{prefix}/media/", Body=b"")
+    write_object(store, "media/a", b"1")
+    assert list_names(store, "media") == ["a"]
+    assert [entry.name for entry in list_objects(store, "media")] == ["media/a"]
+    assert list_names(store, "") == ["media"]
 
 
 def test_large_files_go_in_parts(store, tmp_path):
@@ -274,7 +290,7 @@ def stalled_server():
 
 
 def test_an_upload_to_a_server_that_stops_reading_ends(monkeypatch, s3_uri, tmp_path):
-    monkeypatch.setattr(objects, "SLOWEST_BYTES_PER_SECOND", 1e9)
+    monkeypatch.setattr(filesystems, "SLOWEST_BYTES_PER_SECOND", 1e9)
     source = tmp_path / "large.mp4"
     with source.open("wb") as file:
         file.truncate(30_000_000)
