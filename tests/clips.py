@@ -38,6 +38,19 @@ def tiny_overrides(checkpoint: Path, *, steps: int = 3) -> list[str]:
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
 
+def card_overrides(seconds: float) -> list[str]:
+    """One worker that waits so long for each clip: for tests of the route, which need no model."""
+    values = {
+        "model": f"test-card?seconds={seconds}",
+        "clip.width": 32,
+        "clip.height": 32,
+        "clip.num_frames": 2,
+        "workers.num_workers": 1,
+        "workers.canary": "false",
+    }
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
 def broken_checkpoint(checkpoint: Path, directory: Path) -> Path:
     """A copy of a checkpoint that loads, and whose every picture is NaN."""
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint)

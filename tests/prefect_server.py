@@ -106,7 +106,7 @@ def prefect_worker(server: PrefectServer, directory: Path) -> Iterator[None]:
         yield
     finally:
         # A worker that is told to stop while a run of its own is ending may wait for ever.
-        psutil.wait_procs(psutil.Process(process.pid).children(), timeout=60)
+        psutil.wait_procs(psutil.Process(process.pid).children(), timeout=10)
         _end(process)
 
 

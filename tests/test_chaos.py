@@ -9,7 +9,7 @@ from subprocess import Popen
 
 import psutil
 import pytest
-from clips import SLOW_STEPS, small_manifest, tiny_overrides
+from clips import card_overrides, small_manifest
 from processes import rendering, wait_until, workers_of
 
 from tempprop.catalog import read_catalog
@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 CLIPS = 12
 
 
-def _running(manifest: Path, out: str, checkpoint: Path) -> AbstractContextManager[Popen[str]]:
-    return rendering(manifest, out, *tiny_overrides(checkpoint, steps=SLOW_STEPS))
+def _running(manifest: Path, out: str) -> AbstractContextManager[Popen[str]]:
+    return rendering(manifest, out, *card_overrides(seconds=1))
 
 
 def _committed(out: str) -> int:
@@ -29,8 +29,8 @@ def _committed(out: str) -> int:
     return len(list(records.glob("*.json"))) if records.exists() else 0
 
 
-def _finish(manifest: Path, out: str, checkpoint: Path) -> str:
-    with _running(manifest, out, checkpoint) as process:
+def _finish(manifest: Path, out: str) -> str:
+    with _running(manifest, out) as process:
         stdout, stderr = process.communicate(timeout=500)
         assert process.returncode == 0, stderr
     return stdout
@@ -50,9 +50,9 @@ def _assert_everything_is_committed_once(out: str) -> None:
     assert not list(Path(out).rglob("*.partial*"))
 
 
-def test_a_driver_that_is_killed_loses_nothing(tiny_checkpoint, tmp_path):
+def test_a_driver_that_is_killed_loses_nothing(tmp_path):
     manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
-    with _running(manifest, out, tiny_checkpoint) as process:
+    with _running(manifest, out) as process:
         wait_until(lambda: _committed(out) >= 3)
         descendants = psutil.Process(process.pid).children(recursive=True)
         assert {"flows.server", "raylet"} <= {
@@ -63,16 +63,16 @@ def test_a_driver_that_is_killed_loses_nothing(tiny_checkpoint, tmp_path):
         psutil.wait_procs(workers)
     before = _committed(out)
     assert 3 <= before < CLIPS
-    stdout = _finish(manifest, out, tiny_checkpoint)
+    stdout = _finish(manifest, out)
     assert f"{CLIPS - before} clips committed, 0 failed, 0 left" in stdout
     _assert_everything_is_committed_once(out)
     _, alive = psutil.wait_procs(descendants, timeout=180)
     assert not alive
 
 
-def test_an_interrupt_stops_in_order(tiny_checkpoint, tmp_path):
+def test_an_interrupt_stops_in_order(tmp_path):
     manifest, out = small_manifest(tmp_path, CLIPS), str(tmp_path / "out")
-    with _running(manifest, out, tiny_checkpoint) as process:
+    with _running(manifest, out) as process:
         wait_until(lambda: _committed(out) >= 2)
         # As a terminal does it: the whole process group gets the signal.
         os.killpg(process.pid, signal.SIGINT)

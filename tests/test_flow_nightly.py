@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clips import SLOW_STEPS, small_manifest, tiny_overrides
+from clips import card_overrides, small_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect_server import ROOT, prefect_server, prefect_worker
@@ -45,8 +45,8 @@ def _deploy(server, directory, schedules, **parameters):
     server.run("deploy", "--all", "--prefect-file", str(file))
 
 
-def _set_options(checkpoint: Path, **values: int) -> list[str]:
-    return [part for part in tiny_overrides(checkpoint, **values) if part != "--set"]
+def _overrides(seconds: float) -> list[str]:
+    return [part for part in card_overrides(seconds) if part != "--set"]
 
 
 def _committed(out: Path) -> int:
@@ -55,7 +55,7 @@ def _committed(out: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_deployment_runs_by_its_schedule(server, tiny_checkpoint, tmp_path):
+def test_the_deployment_runs_by_its_schedule(server, tmp_path):
     manifest, out = small_manifest(tmp_path, 2), tmp_path / "library"
     today = dt.datetime.now(dt.UTC).date()
     for day in (today, today + dt.timedelta(days=1)):
@@ -66,7 +66,7 @@ def test_the_deployment_runs_by_its_schedule(server, tiny_checkpoint, tmp_path):
         [{"interval": 20, "active": True}],
         manifest=str(tmp_path / "clips-{date}.parquet"),
         out=str(out),
-        overrides=_set_options(tiny_checkpoint),
+        overrides=_overrides(seconds=0),
     )
 
     def completed_by_schedule():
@@ -80,7 +80,7 @@ def test_the_deployment_runs_by_its_schedule(server, tiny_checkpoint, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_night_that_is_cancelled_goes_on_when_it_is_run_again(server, tiny_checkpoint, tmp_path):
+def test_a_night_that_is_cancelled_goes_on_when_it_is_run_again(server, tmp_path):
     out = tmp_path / "library-2026-11-20"
     _deploy(
         server,
@@ -88,7 +88,8 @@ def test_a_night_that_is_cancelled_goes_on_when_it_is_run_again(server, tiny_che
         [],
         manifest=str(small_manifest(tmp_path, 6)),
         out=str(tmp_path / "library-{date}"),
-        overrides=_set_options(tiny_checkpoint, steps=SLOW_STEPS),
+        # A worker of Prefect takes up to ten seconds to hear of a cancellation.
+        overrides=_overrides(seconds=6),
     )
 
     def run_by_hand():

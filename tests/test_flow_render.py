@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from clips import SLOW_STEPS, broken_checkpoint, small_manifest, tiny_overrides
+from clips import broken_checkpoint, card_overrides, small_manifest, tiny_overrides
 from prefect import get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -33,8 +33,8 @@ def server():
         yield
 
 
-def _render(manifest: Path, out: Path, checkpoint: Path, **values):
-    overrides = [part for part in tiny_overrides(checkpoint, **values) if part != "--set"]
+def _render(manifest: Path, out: Path, options: list[str]):
+    overrides = [part for part in options if part != "--set"]
     return render_batch(
         manifest=str(manifest), out=str(out), overrides=overrides, return_state=True
     )
@@ -60,7 +60,7 @@ def _committed(out: Path) -> int:
 
 def test_a_batch_completes_and_the_next_run_renders_nothing(tiny_checkpoint, tmp_path):
     manifest, out = small_manifest(tmp_path, 2), tmp_path / "out"
-    state = _render(manifest, out, tiny_checkpoint)
+    state = _render(manifest, out, tiny_overrides(tiny_checkpoint))
     assert (state.name, state.message) == ("Completed", "all 2 clips are committed")
     assert _committed(out) == 2
     run = state.state_details.flow_run_id
@@ -78,7 +78,7 @@ def test_a_batch_completes_and_the_next_run_renders_nothing(tiny_checkpoint, tmp
 
     wait_until(the_log_is_there, 30)
 
-    state = _render(manifest, out, tiny_checkpoint)
+    state = _render(manifest, out, tiny_overrides(tiny_checkpoint))
     assert state.is_completed()
     artifacts = _artifacts(state.state_details.flow_run_id)
     assert "render-progress" not in artifacts
@@ -89,7 +89,7 @@ def test_a_batch_completes_and_the_next_run_renders_nothing(tiny_checkpoint, tmp
 def test_a_batch_with_a_dead_letter_fails_and_shows_it(tiny_checkpoint, tmp_path):
     broken = broken_checkpoint(tiny_checkpoint, tmp_path / "broken")
     manifest, out = small_manifest(tmp_path, 2, model=str(broken)), tmp_path / "out"
-    state = _render(manifest, out, tiny_checkpoint)
+    state = _render(manifest, out, tiny_overrides(tiny_checkpoint))
     assert (state.name, state.message) == ("Failed", "1 of 2 clips are dead letters")
     artifacts = _artifacts(state.state_details.flow_run_id)
     (letter,) = json.loads(artifacts["dead-letters"])
@@ -97,7 +97,7 @@ def test_a_batch_with_a_dead_letter_fails_and_shows_it(tiny_checkpoint, tmp_path
     assert _committed(out) == len(list(out.glob("failures/*.json"))) == 1
 
 
-def test_a_batch_that_is_cancelled_stops_in_order_and_goes_on(tiny_checkpoint, tmp_path):
+def test_a_batch_that_is_cancelled_stops_in_order_and_goes_on(tmp_path):
     manifest, out = small_manifest(tmp_path, 6), tmp_path / "out"
 
     def cancel():
@@ -108,7 +108,7 @@ def test_a_batch_that_is_cancelled_stops_in_order_and_goes_on(tiny_checkpoint, t
 
     person = threading.Thread(target=cancel)
     person.start()
-    state = _render(manifest, out, tiny_checkpoint, steps=SLOW_STEPS)
+    state = _render(manifest, out, card_overrides(seconds=3))
     person.join()
     before = _committed(out)
     assert 1 <= before < 6
@@ -119,6 +119,6 @@ def test_a_batch_that_is_cancelled_stops_in_order_and_goes_on(tiny_checkpoint, t
 
     plans = []
     with observed_by(lambda event: plans.append(event) if isinstance(event, Planned) else None):
-        assert _render(manifest, out, tiny_checkpoint, steps=SLOW_STEPS).is_completed()
+        assert _render(manifest, out, card_overrides(seconds=3)).is_completed()
     assert [planned.plan.pending for planned in plans] == [6 - before]
     assert _committed(out) == 6
