@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo-output
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 # pip's own setting, where the machine has one: uv does not read pip's configuration.
 WHEELS := $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 

@@ -341,6 +341,8 @@ def test_media_that_are_gone_are_found(library):
 
 @pytest.fixture
 def verify(monkeypatch, capsys):
+    # Wide enough for a digest on one line.
+    monkeypatch.setenv("COLUMNS", "200")
     call = caller(monkeypatch, capsys)
     return lambda *words: call("verify", *words)
 
