@@ -152,7 +152,9 @@ def test_a_worker_is_stopped_and_does_not_answer(cluster, tmp_path):
 
 
 def test_clips_that_fail_in_every_way(cluster, tmp_path):
-    night = Night(tmp_path, deaths=1, clip_timeout_seconds=10.0, first_clip_timeout_seconds=20.0)
+    # On busy cores the slowest clip may be slow, and ten times as long is long to wait.
+    timeouts = {"clip_timeout_seconds": 10.0, "clip_timeout_factor": 3.0}
+    night = Night(tmp_path, deaths=1, first_clip_timeout_seconds=20.0, **timeouts)
     dead = {
         "error": "unknown",
         "memory": "out of memory",
