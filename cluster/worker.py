@@ -158,6 +158,8 @@ class RenderWorker:
         if self._config.workers.canary and (fault := self._with_models().canary_fault()):
             return self._introduction(fault=fault)
         try:
+            # Before a clip is rendered that could not be signed here.
+            _ = self._signing_identity
             if clip is not None and not is_test_card(clip.spec.model):
                 self._with_models().open(clip)
         except InputError as error:

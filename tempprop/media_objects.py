@@ -9,6 +9,7 @@ from glob import escape as glob_escape
 from pathlib import Path
 
 from tempprop.encode import CHECKSUMS, EncodedClip
+from tempprop.errors import StoreInputError
 from tempprop.media_frames import PREVIEW_SUFFIX, is_sequence
 from tempprop.objects import Store, fetch_file, modified_at, put_file, read_object
 from tempprop.spec import Media
@@ -86,6 +87,7 @@ def fetch_media(store: Store, media: Media, directory: Path) -> Path:
 
     Raises:
         FileNotFoundError: It is not there.
+        StoreInputError: The record, or a sequence's list of digests, names what leads elsewhere.
         StoreError: The store did not answer before the deadline.
     """
     if media.checksums_url is None:
@@ -93,8 +95,10 @@ def fetch_media(store: Store, media: Media, directory: Path) -> Path:
         fetch_file(store, media.url, local)
         return local
     folder = media.url.rpartition("/")[0]
-    sums = read_object(store, media.checksums_url).decode()
+    sums = read_object(store, media.checksums_url).decode(errors="replace")
     names = [line.partition("  ")[2] for line in sums.splitlines()]
+    if any(not name or Path(name).name != name for name in names):
+        raise StoreInputError(f"{store.uri}: {media.checksums_url} names what is no file's name")
     with ThreadPoolExecutor(TRANSFERS) as pool:
         _finish(pool.map(lambda n: fetch_file(store, f"{folder}/{n}", directory / n), names))
     return directory / Path(media.url).name

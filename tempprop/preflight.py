@@ -12,7 +12,7 @@ from tempprop.init_image import picture_digest
 from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
 from tempprop.plan import RECENT_PICTURES
 from tempprop.provenance.sealing import read_identity
-from tempprop.spec import EncoderConfig, LoRA, ModelIdentity, RenderConfig
+from tempprop.spec import EncoderConfig, LoRA, ModelIdentity, ProvenanceConfig, RenderConfig
 from tempprop.store import StoreCapabilities, check_store, open_store
 from tempprop.test_card import identify_test_card, is_test_card
 
@@ -63,7 +63,7 @@ def check_batch(
     """
     summary = validate_manifest(manifest, config)
     require_encoder(config.encoder)
-    read_identity(config.provenance)
+    check_signing(config.provenance)
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
@@ -82,6 +82,19 @@ def require_encoder(encoder: EncoderConfig) -> None:
         find_ffmpeg(PROFILES[encoder.profile].encoder)
     except EncodeError as error:
         raise InputError(str(error)) from error
+
+
+def check_signing(config: ProvenanceConfig) -> None:
+    """Sign something with the certificate that is configured, time stamp included.
+
+    Raises:
+        InputError: It cannot be used.
+    """
+    identity = read_identity(config)
+    if identity is not None:
+        from tempprop.provenance.signing import try_timestamp  # noqa: PLC0415 - as in `sealing`
+
+        try_timestamp(identity)
 
 
 def check_pictures(

@@ -1,13 +1,21 @@
 """What media say of where they come from, who signs that, and how it is verified."""
 
+import hashlib
+import http.server
 import json
+import random
 import shutil
+import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
+import c2pa
 import pytest
 from certificates import make_certificates
 from command_line import caller
+from cryptography.hazmat.primitives.serialization import PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,11 +28,13 @@ from tempprop.encoding.profiles import PROFILES
 from tempprop.errors import InputError
 from tempprop.media_objects import files_of
 from tempprop.objects import list_names, put_file, read_object, write_object
+from tempprop.preflight import check_signing
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, Claim, claim_of
 from tempprop.provenance.marks import is_marked
 from tempprop.provenance.sealing import Seal, read_identity
 from tempprop.provenance.signatures import check_signature
-from tempprop.provenance.verification import verify_library
+from tempprop.provenance.signing import sign_file
+from tempprop.provenance.verification import verify_file, verify_library
 from tempprop.provenance.xmp import READERS, add_xmp, read_xmp, xmp_packet
 from tempprop.spec import ClipResult, EncoderConfig, ModelIdentity, ProvenanceConfig
 from tempprop.store import open_store, read_result
@@ -70,6 +80,29 @@ def test_a_packet_says_what_is_claimed_whatever_the_prompt(prompt):
     assert words["iptc:AISystemUsed"] == "<model> & 'co'"
     assert words["dc:identifier"] == CLAIM.key
     assert words["xmp:CreatorTool"].startswith("tempprop ")
+
+
+@pytest.mark.parametrize("prompt", ["&" * 20_000, "🦊" * 20_000, "a\x0b\x00b\ufffec"])
+def test_a_prompt_that_is_too_long_or_no_xml_still_makes_a_packet(tmp_path, prompt):
+    poster = tmp_path / "a.jpg"
+    Image.new("RGB", (8, 8)).save(poster)
+    add_xmp(poster, xmp_packet(replace(CLAIM, prompt=prompt)))
+    told = described(read_xmp(poster))["iptc:AIPromptInformation"]
+    assert told in (prompt[:10_000], "a\ufffd\ufffdb\ufffdc")
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("mini", "mini"),
+        ("studio/dream-xl", "studio/dream-xl"),
+        ("/mnt/clients/acme/dream-xl/", "dream-xl"),
+        ("s3://acme-secret/models/dream.safetensors", "dream.safetensors"),
+    ],
+)
+def test_media_name_the_model_and_not_where_it_lies(uri, name):
+    claim = claim_of(spec_of("a"), key_of("a"), MODEL.model_copy(update={"uri": uri}))
+    assert claim.model == f"StableDiffusionPipeline {name}"
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -168,6 +201,44 @@ def test_a_certificate_that_cannot_sign_is_found_before_anything_starts(tmp_path
         with pytest.raises(InputError, match=complaint) as caught:
             read_identity(ProvenanceConfig(**settings))
         assert "PRIVATE KEY" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"days": (-30, -1)},
+        {"days": (1, 30)},
+        {"is_ca": True},
+        {"purpose": ExtendedKeyUsageOID.SERVER_AUTH},
+    ],
+    ids=["expired", "not yet valid", "of an authority", "of a server"],
+)
+def test_a_certificate_with_which_c2pa_does_not_sign_is_found_too(tmp_path, settings):
+    made = make_certificates(tmp_path, **settings)
+    config = ProvenanceConfig(certificate=str(made.chain), private_key=str(made.key))
+    with pytest.raises(InputError, match="cannot sign by es256: Signature: the certificate") as e:
+        check_signing(config)
+    assert str(made.chain) in str(e.value)
+
+
+def test_a_time_stamp_that_is_not_to_be_had_is_found_before_anything_starts(provenance):
+    silent = provenance.model_copy(update={"timestamp_url": "http://127.0.0.1:9/"})
+    assert read_identity(silent) is not None
+    with pytest.raises(InputError, match=r"timestamp_url http://127.0.0.1:9/ gives no time stamp"):
+        check_signing(silent)
+
+
+def test_a_key_as_openssl_writes_it_signs_too(tmp_path):
+    made = make_certificates(tmp_path, key_format=PrivateFormat.TraditionalOpenSSL)
+    assert b"BEGIN EC PRIVATE KEY" in made.key.read_bytes()
+    check_signing(ProvenanceConfig(certificate=str(made.chain), private_key=str(made.key)))
+
+
+def test_a_worker_without_the_certificate_says_so_before_its_first_clip(tmp_path, certificates):
+    gone = ProvenanceConfig(certificate="gone.pem", private_key=str(certificates.key))
+    config = config_of().model_copy(update={"provenance": gone})
+    introduction = RenderWorker("worker-1", str(tmp_path), config, "run-1", 1).load(None)
+    assert "gone.pem cannot be read" in introduction.problem
 
 
 def test_a_key_may_come_from_the_environment_and_is_never_shown(monkeypatch, certificates):
@@ -330,10 +401,151 @@ def test_a_signature_that_was_stripped_or_made_by_another_is_found(library, tmp_
     assert "nobody trusted has signed it, but Somebody else" in found["signed-2"]
 
 
-def test_media_that_are_gone_are_found(library):
+@pytest.mark.parametrize("part", ["url", "poster_url", "preview_url"])
+def test_media_that_are_gone_are_found(library, part):
     result = record_of(library, "plain-1")
-    library.fs.rm_file(library.path(result.media.url))
+    library.fs.rm_file(library.path(getattr(result.media, part)))
     assert "the media are not there" in problems(library)["plain-1"][0]
+
+
+def signed_picture(path, config, claim, media_sha256=None):
+    Image.new("RGB", (64, 64)).save(path)
+    add_xmp(path, xmp_packet(claim))
+    sign_file(path, claim, read_identity(config), media_sha256)
+    return path
+
+
+def test_a_sidecar_has_to_be_about_the_clip_and_its_media(
+    library, tmp_path, provenance, certificates
+):
+    """Record and media were changed together, and the poster is a signed one of the studio."""
+    result = record_of(library, "sidecar-1")
+    media = read_object(library, result.media.url) + b"\0"
+    write_object(library, result.media.url, media)
+    digest = hashlib.sha256(media).hexdigest()
+    changed = result.media.model_copy(update={"sha256": digest, "bytes": len(media)})
+    record = result.model_copy(update={"media": changed})
+    write_object(library, f"records/{result.key}.json", record.model_dump_json().encode())
+    own = Claim(result.key, result.clip_id, "m", "0" * 64)
+    other = Claim("0" * 64, "other", "m", "0" * 64)
+    for claim, told, complaint in (
+        (own, None, "the signed sidecar is that of other media"),
+        (own, result.media.sha256, "the signed sidecar is that of other media"),
+        (other, digest, "what is signed has the key 0000000000000000"),
+    ):
+        poster = signed_picture(tmp_path / "poster.jpg", provenance, claim, told)
+        put_file(library, poster, result.media.poster_url)
+        found = problems(library, trust_anchors=certificates.root.read_text())
+        assert complaint in found["sidecar-1"]
+    poster = signed_picture(tmp_path / "poster.jpg", provenance, own, digest)
+    put_file(library, poster, result.media.poster_url)
+    assert problems(library) == {}, "what differs is what is complained of"
+
+
+def test_a_signature_of_something_else_proves_nothing(library, tmp_path, provenance, certificates):
+    """A photograph that the same studio has signed, in the place of a poster."""
+    path, signed = tmp_path / "plain.jpg", tmp_path / "signed.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    identity = read_identity(provenance)
+    signer = c2pa.Signer.from_info(
+        c2pa.C2paSignerInfo(b"es256", identity.chain, identity.key, None)
+    )
+    created = {"action": "c2pa.created", "digitalSourceType": f"{DIGITAL_SOURCE_TYPE}/../other"}
+    actions = {"label": "c2pa.actions.v2", "data": {"actions": [created]}}
+    manifest = {"claim_generator_info": [{"name": "camera"}], "assertions": [actions]}
+    with path.open("rb") as source, signed.open("w+b") as target:
+        c2pa.Builder(json.dumps(manifest)).sign(signer, "image/jpeg", source, target)
+    put_file(library, signed, record_of(library, "sidecar-1").media.poster_url)
+    found = problems(library, trust_anchors=certificates.root.read_text())["sidecar-1"]
+    assert "what is signed has the key of no clip" in found
+    assert "what is signed does not say that a model has made it" in found
+    assert any("does not say that a model has made it" in each for each in found)
+
+
+def test_a_sidecar_that_another_has_signed_is_found_without_anchors(library, tmp_path):
+    result = record_of(library, "sidecar-1")
+    stranger = make_certificates(tmp_path / "stranger", "Somebody else")
+    config = ProvenanceConfig(certificate=str(stranger.chain), private_key=str(stranger.key))
+    claim = Claim(result.key, result.clip_id, "m", "0" * 64)
+    poster = signed_picture(tmp_path / "poster.jpg", config, claim, result.media.sha256)
+    put_file(library, poster, result.media.poster_url)
+    assert "the signature is Somebody else's" in problems(library)["sidecar-1"][0]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("media.url", "../outside.mp4"),
+        ("media.url", ""),
+        ("media.poster_url", "/etc/hostname"),
+        ("media.checksums_url", "records"),
+        ("media.fps", 1e-300),
+        ("media.width", 2),
+        ("media.codec", "theora"),
+        ("media.duration_seconds", 9.0),
+        ("clip_id", "other"),
+        ("provenance.signer", "CN=Somebody else"),
+        ("provenance.signature", None),
+    ],
+)
+def test_no_record_stops_the_verification_of_the_others(library, path, value):
+    """What others can write may say anything."""
+    result = record_of(library, "signed-1")
+    values = result.model_dump(mode="json")
+    *parents, last = path.split(".")
+    target = values
+    for parent in parents:
+        target = target[parent]
+    target[last] = value
+    write_object(library, f"records/{result.key}.json", json.dumps(values).encode())
+    checks = list(verify_library(library, decode=True))
+    assert [check.key for check in checks if check.problems] == [result.key]
+    assert len(checks) == 6
+
+
+@pytest.mark.parametrize("sums", [b"", b"\xff\xfe", b"0  ../../records/a\n", b"0  /tmp/a\n"])
+def test_a_list_of_digests_names_no_places_on_this_machine(library, sums):
+    result = record_of(library, "sidecar-2")
+    write_object(library, result.media.checksums_url, sums)
+    assert set(problems(library)) == {"sidecar-2"}
+
+
+@pytest.mark.parametrize("name", ["signed-1", "sidecar-1", "sidecar-2"])
+def test_no_damaged_file_ends_the_verification(rendered, tmp_path, name):
+    """Bits and ends that were lost: some answer always comes."""
+    for original in (rendered / "media").rglob(f"{name}*"):
+        if not original.is_file():
+            continue
+        content, chance = original.read_bytes(), random.Random(original.name)
+        before = verify_file(original)
+        for _ in range(40):
+            at = chance.randrange(len(content))
+            damage = bytes([content[at] ^ (1 << chance.randrange(8))]) + content[at + 1 :]
+            path = tmp_path / f"damaged{original.suffix}"
+            path.write_bytes(content[:at] + chance.choice([damage, b""]))
+            assert verify_file(path).sha256 != before.sha256
+
+
+def test_verifying_a_file_asks_nobody(tmp_path):
+    """A file may name a place of its manifest, which would learn who looks at it."""
+    asked = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/manifest.c2pa"
+        there = f'xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{url}" '
+        packet = xmp_packet(CLAIM).replace(b'rdf:about=""', f'{there}rdf:about=""'.encode())
+        path = tmp_path / "a.jpg"
+        Image.new("RGB", (8, 8)).save(path)
+        add_xmp(path, packet)
+        assert check_signature(path).state == "invalid"
+        server.shutdown()
+    assert asked == []
 
 
 # The command line
@@ -377,7 +589,38 @@ def test_a_single_file_is_verified_wherever_it_is(verify, library, out, tmp_path
     answer = verify(str(copy), *anchors, "--library", out)
     assert answer.code == 1
     assert "the signature does not hold" in answer.out
-    assert "not the file of its record" in answer.out
+    assert "none of the files of its record" in answer.out
+
+
+def test_each_file_of_a_clip_is_known_to_its_library(library):
+    for name in ("signed-1", "sidecar-1", "sidecar-2", "plain-1"):
+        media = record_of(library, name).media
+        frame = media.url % 1 if media.checksums_url is not None else media.url
+        for url in (frame, media.poster_url, media.preview_url):
+            path = Path(library.path(url))
+            assert verify_file(path, library=library).problems == (), url
+            # A byte behind the end of the file, which decoders do not mind.
+            path.write_bytes(path.read_bytes() + b"\0")
+            told = verify_file(path, library=library).problems
+            if url == frame:
+                assert "it is none of the files of its record: its sha256 is another" in told
+
+
+@pytest.mark.parametrize("profile", ["h264", "vp9"])
+def test_a_file_that_says_nothing_or_is_not_signed_as_asked(
+    verify, tmp_path, certificates, profile
+):
+    marked = encoded([moving()], tmp_path, encoder=EncoderConfig(profile=profile), seal=Seal(CLAIM))
+    assert verify(str(marked.path)).code == 0
+    answer = verify(str(marked.path), "--trust-anchors", str(certificates.root))
+    assert answer.code == 1
+    assert "nobody has signed it" in answer.out or "its format holds no signature" in answer.out
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    unmarked = encoded([moving()], bare, encoder=EncoderConfig(profile=profile))
+    answer = verify(str(unmarked.path))
+    assert answer.code == 1
+    assert "it does not say that a model has made it" in answer.out
 
 
 def test_what_cannot_be_verified(verify, tmp_path):

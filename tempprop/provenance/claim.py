@@ -1,7 +1,9 @@
 """What is claimed of a clip: that a model made it, which one, and with what."""
 
 import importlib.metadata
+import re
 from dataclasses import dataclass
+from functools import cache
 
 from tempprop.spec import ClipSpec, ModelIdentity
 
@@ -14,6 +16,9 @@ KEY_TAG = "tempprop_key"
 """Name of the tag by which a media file leads back to its record."""
 
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
 @dataclass(frozen=True)
 class Claim:
     """What media say of themselves.
@@ -21,7 +26,7 @@ class Claim:
     Attributes:
         key: Content key of the clip.
         clip_id: Name of the clip.
-        model: The model, without credentials.
+        model: Class and name of the model; of a model that lies somewhere, not where.
         model_digest: sha256 over its files, hexadecimal.
         prompt: What the clip shows; None where it is not to be told.
     """
@@ -40,12 +45,18 @@ def claim_of(
     return Claim(
         key=key,
         clip_id=spec.clip_id,
-        model=f"{model.pipeline_class} {model.uri}",
+        model=f"{model.pipeline_class} {_name_of_model(model.uri)}",
         model_digest=model.digest,
         prompt=spec.prompt if include_prompt else None,
     )
 
 
+def _name_of_model(uri: str) -> str:
+    # Media are given away. The directories and buckets of a studio are nobody else's business.
+    return uri if HUB_ID.fullmatch(uri) else uri.rstrip("/").rpartition("/")[2]
+
+
+@cache
 def software_version() -> str:
     """Give the version of this package."""
     return importlib.metadata.version(SOFTWARE)

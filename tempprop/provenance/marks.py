@@ -28,14 +28,15 @@ def tags_in(path: Path) -> dict[str, str]:
     """Read the tags of a file's container, by their names in small letters.
 
     Returns:
-        None where the format has none, or the file cannot be read.
+        Nothing where the format has none, or the file cannot be read.
     """
-    if path.suffix == ".exr":
+    suffix = path.suffix.lower()
+    if suffix == ".exr":
         return _exr_header(path)
-    if path.suffix not in TAGGED:
+    if suffix not in TAGGED:
         return {}
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             # Matroska writes the names of tags in capital letters.
             return {name.lower(): value for name, value in container.metadata.items()}
     except av.FFmpegError:

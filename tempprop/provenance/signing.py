@@ -4,16 +4,18 @@ The signature covers the whole file (C2PA Technical Specification 2.x, content b
 that cannot hold one get a sidecar: their poster is signed, and tells the digest of the media.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import c2pa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from PIL import Image
 
 from tempprop.errors import InputError, SigningError
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, SOFTWARE, Claim, software_version
@@ -42,7 +44,7 @@ class SigningIdentity:
 
     Attributes:
         chain: Certificates in PEM, the signer's first.
-        key: Private key in PEM, PKCS#8; never shown.
+        key: Private key in PEM, PKCS#8, as C2PA takes it; never shown.
         algorithm: C2PA's name of the algorithm.
         timestamp_url: Time-stamp authority; None for none.
         subject: The signer's name, as its certificate has it.
@@ -69,7 +71,6 @@ def signing_identity(config: ProvenanceConfig, certificate: str) -> SigningIdent
             belong together. The message never shows a key.
     """
     chain = _read(certificate, "provenance.certificate")
-    key = _key(config)
     try:
         signer = x509.load_pem_x509_certificates(chain)[0]
     except ValueError as error:
@@ -78,11 +79,10 @@ def signing_identity(config: ProvenanceConfig, certificate: str) -> SigningIdent
             "chain, the signer's certificate first"
         ) from error
     try:
-        private = serialization.load_pem_private_key(key, None)
+        private = serialization.load_pem_private_key(_key(config), None)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{_name_of_key(config)} holds no private key in PEM without a password. Give one in "
-            "PKCS#8"
+            f"{_name_of_key(config)} holds no private key in PEM without a password. Give one"
         ) from error
     encoding = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if private.public_key().public_bytes(*encoding) != signer.public_key().public_bytes(*encoding):
@@ -92,7 +92,11 @@ def signing_identity(config: ProvenanceConfig, certificate: str) -> SigningIdent
         )
     identity = SigningIdentity(
         chain=chain,
-        key=key,
+        key=private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        ),
         algorithm=config.algorithm,
         timestamp_url=config.timestamp_url,
         subject=signer.subject.rfc4514_string(),
@@ -100,6 +104,23 @@ def signing_identity(config: ProvenanceConfig, certificate: str) -> SigningIdent
     )
     _try(identity, certificate)
     return identity
+
+
+def try_timestamp(identity: SigningIdentity) -> None:
+    """Ask the time-stamp authority for one time stamp; without an authority there is none to ask.
+
+    Raises:
+        InputError: It does not give one.
+    """
+    if identity.timestamp_url is None:
+        return
+    try:
+        _sign_picture(identity)
+    except c2pa.C2paError as error:
+        raise InputError(
+            f"provenance.timestamp_url {identity.timestamp_url} gives no time stamp: {error}. "
+            "Correct it, or leave it out"
+        ) from error
 
 
 def can_hold_signature(path: Path) -> bool:
@@ -123,15 +144,21 @@ def sign_file(
     """
     signed = path.with_name(f"{path.stem}.signed{path.suffix}")
     try:
-        with c2pa.Context(c2pa.Settings.from_dict(SETTINGS)) as context:
-            builder = c2pa.Builder(json.dumps(_manifest(path, claim, media_sha256)), context)
-            with path.open("rb") as source, signed.open("w+b") as target:
-                builder.sign(_signer(identity), MIME_TYPES[path.suffix], source, target)
+        with path.open("rb") as source, signed.open("w+b") as target:
+            _sign_stream(source, target, _manifest(path, claim, media_sha256), identity)
         signed.replace(path)
     except (c2pa.C2paError, OSError) as error:
         raise SigningError(f"{path.name} could not be signed: {error}") from error
     finally:
         signed.unlink(missing_ok=True)
+
+
+def _sign_stream(
+    source: BinaryIO, target: BinaryIO, manifest: dict[str, Any], identity: SigningIdentity
+) -> None:
+    with c2pa.Context(c2pa.Settings.from_dict(SETTINGS)) as context:
+        builder = c2pa.Builder(json.dumps(manifest), context)
+        builder.sign(_signer(identity), manifest["format"], source, target)
 
 
 def _signer(identity: SigningIdentity) -> Any:
@@ -200,11 +227,19 @@ def _read(path: str, name: str) -> bytes:
 
 
 def _try(identity: SigningIdentity, certificate: str) -> None:
-    """Make a signer, which checks what C2PA asks of a certificate."""
+    """Sign a picture: what C2PA asks of a certificate is looked at in no other way."""
     try:
-        _signer(identity)
+        _sign_picture(replace(identity, timestamp_url=None))
     except c2pa.C2paError as error:
         raise InputError(
             f"{certificate} cannot sign by {identity.algorithm}: {error}. C2PA wants an X.509 v3 "
-            "certificate of a signer, for digital signatures, with an extended key usage"
+            "certificate of a signer that is valid today, for digital signatures, with key "
+            "identifiers and an extended key usage such as emailProtection"
         ) from error
+
+
+def _sign_picture(identity: SigningIdentity) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, format="JPEG")
+    nobody = Claim(key="", clip_id="", model="", model_digest="")
+    _sign_stream(picture, io.BytesIO(), _manifest(Path("try.jpg"), nobody, None), identity)

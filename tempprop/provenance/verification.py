@@ -1,5 +1,7 @@
 """Are the media what their records say, and do they say truly where they come from?"""
 
+import hashlib
+import math
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,16 +9,18 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from cryptography import x509
+
 from tempprop.encoding.probe import probe
 from tempprop.encoding.rates import frame_rate
-from tempprop.errors import EncodeError, StoreError
+from tempprop.errors import EncodeError, StoreError, TempPropError
 from tempprop.media_objects import digest_of, fetch_media, files_of, sha256_of
-from tempprop.objects import Store, fetch_file
+from tempprop.objects import Store, fetch_file, read_object
+from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
 from tempprop.provenance.marks import is_marked, key_in
-from tempprop.provenance.sealing import SIGNED_SUFFIXES
 from tempprop.provenance.signatures import SignatureCheck, check_signature
-from tempprop.provenance.xmp import can_hold_xmp
-from tempprop.spec import RENDER_VERSION, ClipResult, RenderConfig, clip_key
+from tempprop.provenance.signing import can_hold_signature
+from tempprop.spec import RENDER_VERSION, ClipResult, Media, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
 
 CHECKERS = 4
@@ -102,14 +106,15 @@ def _checked(store: Store, key: str, trust_anchors: str | None, decode: bool) ->
         try:
             media = fetch_media(store, result.media, Path(directory))
             problems += _problems_of_files(result, media)
-            poster = Path(directory) / Path(result.media.poster_url).name
-            fetch_file(store, result.media.poster_url, poster)
-            signature, found = _signature_of(result, media, poster, trust_anchors)
+            pictures = _fetch_pictures(store, result.media, Path(directory))
+            signature, found = _signature_of(result, media, pictures[0], trust_anchors)
             problems += found
+            problems += _problems_of_pictures(result, pictures, trust_anchors)
             problems += _problems_of_decoding(result, media) if decode else []
         except FileNotFoundError as error:
             problems.append(f"the media are not there: {error}")
-        except (StoreError, OSError) as error:
+        # A record that others can write may say anything, and the clips after it are checked too.
+        except (TempPropError, OSError, ValueError, ArithmeticError) as error:
             problems.append(f"the media cannot be read: {error}")
     return ClipCheck(
         key,
@@ -121,9 +126,40 @@ def _checked(store: Store, key: str, trust_anchors: str | None, decode: bool) ->
     )
 
 
+def _fetch_pictures(store: Store, media: Media, directory: Path) -> list[Path]:
+    """Copy the poster, and the preview where there is one, into a local directory."""
+    pictures = []
+    for url in (media.poster_url, media.preview_url):
+        if url is not None:
+            pictures.append(directory / Path(url).name)
+            fetch_file(store, url, pictures[-1])
+    return pictures
+
+
+def _problems_of_pictures(
+    result: ClipResult, pictures: list[Path], trust_anchors: str | None
+) -> Iterator[str]:
+    """Look at what the poster and the preview say; no record has their digests."""
+    if result.provenance is None:
+        return
+    for picture in pictures:
+        if not is_marked(picture):
+            yield f"{picture.name} does not say that a model has made it"
+        elif (told := key_in(picture)) != result.key:
+            yield f"{picture.name} says that it is that of {told[:16] or 'no clip'}"
+        if result.provenance.signature is not None:
+            found = check_signature(picture, trust_anchors)
+            problems = _problems_of_signature(found, trust_anchors, expected=True)
+            problems = problems or list(_problems_of_statement(result, found))
+            yield from (f"{picture.name}: {problem}" for problem in problems)
+
+
 def _problems_of_files(result: ClipResult, media: Path) -> Iterator[str]:
     """Compare the bytes with the record, and look for the mark."""
     files = files_of(media)
+    if not files:
+        yield "the media have no frames"
+        return
     size = sum(file.stat().st_size for file in files)
     if size != result.media.bytes:
         yield f"the media have {size:,} bytes, and the record says {result.media.bytes:,}"
@@ -140,6 +176,8 @@ def _problems_of_record(result: ClipResult, key: str) -> Iterator[str]:
     """Work out the key again, which names all that shapes the pixels."""
     if result.key != key:
         yield f"the record says that it is that of {result.key[:16]}"
+    if result.clip_id != result.spec.clip_id:
+        yield f"the record says that it is that of {result.clip_id} and of {result.spec.clip_id}"
     shaping = ("dtype", "scheduler", "encoder", "finishing", "watermark")
     config = RenderConfig.model_validate({name: getattr(result, name) for name in shaping})
     here = clip_key(result.spec, config, result.model, result.init_image_sha256)
@@ -155,11 +193,31 @@ def _signature_of(
     signed = poster if said == "sidecar" else media
     found = check_signature(signed, trust_anchors)
     problems = _problems_of_signature(found, trust_anchors, expected=said is not None)
-    if said == "sidecar" and found.media_sha256 not in (None, result.media.sha256):
-        problems.append("the signed sidecar is that of other media")
-    if found.clip and found.clip.get("key") != result.key:
-        problems.append(f"the signature is that of the clip {found.clip.get('key', '')[:16]}")
+    if found.state != "missing" and said is None:
+        problems.append("it has a signature, of which the record does not tell")
+    if found.state not in ("missing", "invalid"):
+        problems += _problems_of_statement(result, found)
+        if said == "sidecar" and found.media_sha256 != result.media.sha256:
+            problems.append("the signed sidecar is that of other media")
     return found, problems
+
+
+def _problems_of_statement(result: ClipResult, found: SignatureCheck) -> Iterator[str]:
+    """Compare what somebody has signed with the record: a signature alone may be about anything."""
+    for name, expected in (("key", result.key), ("clip_id", result.clip_id)):
+        told = str(found.clip.get(name, ""))
+        if told != expected:
+            yield f"what is signed has the {name} {told[:16] or 'of no clip'}"
+    if found.source_type != DIGITAL_SOURCE_TYPE:
+        yield "what is signed does not say that a model has made it"
+    signer = result.provenance.signer if result.provenance is not None else None
+    if signer is not None and found.signer and found.signer not in _names_in(signer):
+        yield f"the record says that {signer} has signed it, and the signature is {found.signer}'s"
+
+
+def _names_in(subject: str) -> set[str]:
+    """Give the values in a distinguished name."""
+    return {str(attribute.value) for attribute in x509.Name.from_rfc4514_string(subject)}
 
 
 def _problems_of_signature(
@@ -179,9 +237,13 @@ def _problems_of_decoding(result: ClipResult, media: Path) -> list[str]:
         found = probe(media, frame_rate(result.media.fps))
     except EncodeError as error:
         return [str(error)]
-    if found.num_frames != result.media.num_frames:
-        return [f"{found.num_frames} frames decode, and the record says {result.media.num_frames}"]
-    return []
+    problems = []
+    for name in ("num_frames", "width", "height", "codec", "fps", "duration_seconds"):
+        here, said = getattr(found, name), getattr(result.media, name)
+        same = math.isclose(here, said, rel_tol=1e-3) if isinstance(said, float) else here == said
+        if not same:
+            problems.append(f"{name} decodes as {here}, and the record says {said}")
+    return problems
 
 
 def verify_file(
@@ -199,10 +261,14 @@ def verify_file(
         StoreError: The library does not answer.
     """
     signature, digest = check_signature(path, trust_anchors), sha256_of(path)
-    key = key_in(path) or signature.clip.get("key", "")
+    key = key_in(path) or str(signature.clip.get("key", ""))
     marked = is_marked(path)
     problems = _problems_of_signature(signature, trust_anchors, expected=False)
-    if not marked and (can_hold_xmp(path) or path.suffix in SIGNED_SUFFIXES):
+    if trust_anchors is not None and signature.state == "missing":
+        holds = can_hold_signature(path)
+        why = "nobody has signed it" if holds else "its format holds no signature, its poster does"
+        problems.append(why)
+    if not marked:
         problems.append("it does not say that a model has made it")
     if library is not None:
         problems += _problems_of_origin(library, key, digest)
@@ -214,6 +280,18 @@ def _problems_of_origin(library: Store, key: str, digest: str) -> list[str]:
         return ["it does not say which clip it is"]
     if key not in committed_keys(library):
         return [f"{library.uri} has no clip {key[:16]}"]
-    if read_result(library, key).media.sha256 != digest:
-        return ["it is not the file of its record: its sha256 is another"]
+    if digest not in _digests_of(library, read_result(library, key).media):
+        return ["it is none of the files of its record: its sha256 is another"]
     return []
+
+
+def _digests_of(library: Store, media: Media) -> Iterator[str]:
+    """Hash all that belongs to a clip: what its record tells, frames, poster and preview."""
+    yield media.sha256
+    if media.checksums_url is not None:
+        sums = read_object(library, media.checksums_url)
+        if hashlib.sha256(sums).hexdigest() == media.sha256:
+            yield from (line.partition("  ")[0] for line in sums.decode().splitlines())
+    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
+        for picture in _fetch_pictures(library, media, Path(directory)):
+            yield sha256_of(picture)

@@ -4,6 +4,7 @@ Each container has its own place for a packet (XMP Specification Part 3, "Storag
 WebP say it in their own specifications). Only the packet is added, no pixel changes.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -42,17 +43,32 @@ PACKET = """\
 PROMPT = "   <Iptc4xmpExt:AIPromptInformation>{}</Iptc4xmpExt:AIPromptInformation>\n"
 
 
+NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML document may hold, not even escaped (XML 1.0, production 2)."""
+
+LONGEST_PROMPT = 10_000
+"""Characters of a prompt that fit into the 65,502 bytes of a JPEG's packet, all of them escaped."""
+
+
 def xmp_packet(claim: Claim) -> bytes:
-    """Write the claim as XMP, in the terms of IPTC's Photo Metadata Standard 2025.1."""
+    """Write the claim as XMP, in the terms of IPTC's Photo Metadata Standard 2025.1.
+
+    A longer prompt than `LONGEST_PROMPT` is cut off there.
+    """
+    prompt = claim.prompt
     text = PACKET.format(
         source_type=DIGITAL_SOURCE_TYPE,
-        model=escape(claim.model),
+        model=_in_xml(claim.model),
         digest=claim.model_digest,
-        prompt=PROMPT.format(escape(claim.prompt)) if claim.prompt is not None else "",
+        prompt=PROMPT.format(_in_xml(prompt[:LONGEST_PROMPT])) if prompt is not None else "",
         software=f"{SOFTWARE} {software_version()}",
         key=claim.key,
     )
     return text.encode()
+
+
+def _in_xml(text: str) -> str:
+    return escape(NOT_IN_XML.sub("\ufffd", text))
 
 
 def can_hold_xmp(path: Path) -> bool:
@@ -79,7 +95,8 @@ def read_xmp(path: Path) -> bytes | None:
     Raises:
         ValueError: The file is not what its name says.
     """
-    return READERS[path.suffix](path) if path.suffix in READERS else None
+    read = READERS.get(path.suffix.lower())
+    return read(path) if read is not None else None
 
 
 def _append_box(path: Path, packet: bytes) -> None:
@@ -96,7 +113,7 @@ def _read_box(path: Path) -> bytes | None:
             length, kind = struct.unpack(">I4s", file.read(8))
             header = 8
             if length == 1:
-                (length,), header = struct.unpack(">Q", file.read(8)), 16
+                (length,), header = struct.unpack(">Q", file.read(8).ljust(8, b"\0")), 16
             length = length or size - start
             if length < header or start + length > size:
                 raise ValueError(f"{path.name} has a torn box at byte {start}")
