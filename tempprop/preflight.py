@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from tempprop.encoding.ffmpeg import find_ffmpeg
 from tempprop.encoding.profiles import PROFILES
 from tempprop.errors import EncodeError, InputError, PictureError
@@ -12,7 +14,14 @@ from tempprop.init_image import picture_digest
 from tempprop.manifest import ManifestSummary, check_texts, read_weights, validate_manifest
 from tempprop.plan import RECENT_PICTURES
 from tempprop.provenance.sealing import read_identity
-from tempprop.spec import EncoderConfig, LoRA, ModelIdentity, ProvenanceConfig, RenderConfig
+from tempprop.spec import (
+    EncoderConfig,
+    LoRA,
+    ModelIdentity,
+    ProvenanceConfig,
+    RenderConfig,
+    WatermarkConfig,
+)
 from tempprop.store import StoreCapabilities, check_store, open_store
 from tempprop.test_card import identify_test_card, is_test_card
 
@@ -55,7 +64,7 @@ def check_batch(
     Raises:
         ManifestError: The manifest has problems, or pictures that it names cannot be used.
         InputError: `where` is not a condition over the columns, or the certificate to sign with
-            cannot be used.
+            or the watermark cannot be used.
         RenderError: The storage of a picture failed, which may go away.
         InputError: No ffmpeg of this machine has the encoder.
         StoreInputError: The output cannot be used.
@@ -64,6 +73,7 @@ def check_batch(
     summary = validate_manifest(manifest, config)
     require_encoder(config.encoder)
     check_signing(config.provenance)
+    check_watermark(config.watermark)
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
@@ -95,6 +105,18 @@ def check_signing(config: ProvenanceConfig) -> None:
         from tempprop.provenance.signing import try_timestamp  # noqa: PLC0415 - as in `sealing`
 
         try_timestamp(identity)
+
+
+def check_watermark(config: WatermarkConfig | None) -> None:
+    """Draw the watermark that is configured, if any.
+
+    Raises:
+        InputError: Its picture cannot be used, or its text has letters that would be boxes.
+    """
+    if config is not None:
+        from tempprop.watermark import draw_watermark  # noqa: PLC0415 - for those who have one
+
+        draw_watermark(np.zeros((1, 64, 64, 3), np.uint8), config)
 
 
 def check_pictures(

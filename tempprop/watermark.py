@@ -31,7 +31,7 @@ def watermarked(
         config: What to draw, and where.
 
     Raises:
-        InputError: The picture cannot be used, or is another one than the configuration says.
+        InputError: As of `draw_watermark`.
     """
     with closing(chunks):
         for chunk in chunks:
@@ -49,7 +49,8 @@ def draw_watermark(frames: Frames, config: WatermarkConfig) -> Frames:
         Of the same shape.
 
     Raises:
-        InputError: The picture cannot be used, or is another one than the configuration says.
+        InputError: The picture cannot be used, or is another one than the configuration says; or
+            the font has no glyph for some of the text.
     """
     height, width = frames.shape[1:3]
     layer = _layer(width, height, config)
@@ -108,6 +109,11 @@ def _picture(config: WatermarkConfig, tall: int) -> Image.Image:
 def _text(text: str, tall: int) -> Image.Image:
     """Draw white letters of a height over a soft dark shadow."""
     font = ImageFont.load_default(tall * 0.8)
+    if missing := _missing_letters(text, font):
+        raise InputError(
+            f"the watermark's text has letters that the font of Pillow does not: {missing}. Write "
+            "it without them, or draw it yourself and give the picture as watermark.image"
+        )
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     soft = max(1, tall // 12)
     size = (right - left + 4 * soft, bottom - top + 4 * soft)
@@ -119,6 +125,12 @@ def _text(text: str, tall: int) -> Image.Image:
     mark.putalpha(shadow)
     ImageDraw.Draw(mark).text(place, text, (255, 255, 255, 255), font)
     return mark
+
+
+def _missing_letters(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    # A font draws what it does not have as the box that it draws for what is no character.
+    box = bytes(font.getmask("\uffff"))
+    return "".join(letter for letter in dict.fromkeys(text) if bytes(font.getmask(letter)) == box)
 
 
 def _content(path: str) -> bytes:

@@ -1,6 +1,7 @@
 """The visible watermark: where it stands, that it can be read, and what it changes."""
 
 import json
+import string
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cluster.worker import RenderWorker
 from tempprop.config import load_config
 from tempprop.errors import InputError
 from tempprop.media_frames import iter_frames
+from tempprop.preflight import check_watermark
 from tempprop.spec import ClipResult, EncoderConfig, WatermarkConfig
 from tempprop.watermark import draw_watermark
 
@@ -63,7 +65,7 @@ def test_opacity_mixes_a_picture_with_the_frame(tmp_path):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    text=st.text(min_size=1, max_size=200),
+    text=st.text(string.printable.strip() + " ", min_size=1, max_size=200),
     height=st.floats(0.01, 1),
     margin=st.floats(0, 0.4),
     size=st.tuples(st.integers(8, 64), st.integers(8, 64)),
@@ -72,6 +74,25 @@ def test_any_text_fits_on_any_clip(text, height, margin, size):
     frames = np.zeros((1, *size, 3), np.uint8)
     config = WatermarkConfig(text=text, height=height, margin=margin)
     assert draw_watermark(frames, config).shape == frames.shape
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [("生成 by AI", ": 生成."), ("Généré par IA", ": é."), ("a\u200bb", ": \u200b.")],
+)
+def test_letters_that_would_be_boxes_are_found_before_anything_starts(text, missing):
+    with pytest.raises(InputError, match="letters that the font of Pillow does not") as caught:
+        check_watermark(WatermarkConfig(text=text))
+    assert missing in str(caught.value)
+
+
+def test_a_watermark_that_cannot_be_drawn_is_found_before_anything_starts(tmp_path):
+    path = tmp_path / "logo.png"
+    path.write_text("no picture")
+    with pytest.raises(InputError, match="is no picture"):
+        check_watermark(load_config("mini", [f"watermark.image={path}"]).watermark)
+    check_watermark(WatermarkConfig(text="AI generated"))
+    check_watermark(None)
 
 
 def test_a_clip_with_a_watermark_is_another_clip_and_its_record_says_so(tmp_path):
