@@ -257,10 +257,6 @@ class WorkerPool:
         """Name the places of the other workers that take clips."""
         return frozenset(other.place for other in self.takers() if other is not worker)
 
-    def worker_of(self, reference: Any) -> Worker:
-        """Find the worker that a reference brings news of."""
-        return next(worker for worker in self.workers if reference in worker.awaited())
-
     def introduce(self, worker: Worker, who: Introduction) -> Iterator[Event]:
         """Take a worker's introduction."""
         worker.starting, worker.who = None, who

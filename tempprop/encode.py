@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image
 
+from tempprop.digests import sha256_of, write_sums
 from tempprop.encoding.command import Encoder, RawVideo, choose_encoder, encode_command
 from tempprop.encoding.ffmpeg import running
 from tempprop.encoding.finishing import finished_length, finished_size
@@ -132,14 +133,14 @@ def encode_clip(
         signature = seal_media(draft.files, seal) if seal is not None else None
         found = _proven(draft.media, job, pixels)
         with _local_files():
-            digests = {file.name: _sha256(file) for file in draft.files}
+            digests = {file.name: sha256_of(file) for file in draft.files}
             sha256 = (
                 _write_sums(work / name, digests) if profile.is_sequence else digests.popitem()[1]
             )
         if seal is not None:
             seal_pictures(draft.pictures, seal, signature, sha256)
         if draft.preview is not None:
-            _prove_preview(draft.preview)
+            probe(draft.preview)
         with _local_files():
             return EncodedClip(
                 poster_path=_published(draft.poster, directory),
@@ -301,11 +302,7 @@ def _proven(media: Path, job: _Job, pixels_sha256: str) -> Probe:
     width, height = finished_size(video.width, video.height, finishing)
     seconds = num_frames / float(rate)
     comes_back = profile.is_lossless and finishing == FinishingConfig()
-    found = probe(
-        media.with_suffix(profile.suffix),
-        rate,
-        hash_pixels=comes_back,
-    )
+    found = probe(media.with_suffix(profile.suffix), rate, hash_pixels=comes_back)
     length_tolerance = max(profile.length_tolerance_seconds, TOLERANCE * seconds)
     # A rate that is read off from rounded times is as coarse as they are.
     rate_tolerance = float(rate) * max(TOLERANCE, profile.length_tolerance_seconds / seconds)
@@ -327,15 +324,6 @@ def _proven(media: Path, job: _Job, pixels_sha256: str) -> Probe:
     if wrong:
         raise EncodeError(f"the media file is not the clip: {'; '.join(wrong)}")
     return found
-
-
-def _prove_preview(path: Path) -> None:
-    try:
-        with Image.open(path, formats=("WEBP",)) as image:
-            for frame in ImageSequence.Iterator(image):
-                frame.load()
-    except (OSError, SyntaxError) as error:
-        raise EncodeError(f"the preview does not decode: {error}") from error
 
 
 @contextlib.contextmanager
@@ -360,15 +348,9 @@ def _write_sums(directory: Path, digests: Mapping[str, str]) -> str:
     Returns:
         The digest of that file.
     """
-    text = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
     sums = directory / CHECKSUMS
-    sums.write_text(text)
-    return _sha256(sums)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    sums.write_text(write_sums(digests))
+    return sha256_of(sums)
 
 
 def _published(path: Path, directory: Path) -> Path:

@@ -6,13 +6,13 @@ that was cut, renamed or copied elsewhere still carries the key; one whose tags 
 found by its bytes; one that was encoded again and lost its tags is not found.
 """
 
-import hashlib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tempprop.catalog import find_clip, find_failures, find_results
+from tempprop.digests import sha256_of
 from tempprop.errors import InputError
 from tempprop.objects import Store
 from tempprop.provenance.marks import key_in
@@ -93,9 +93,7 @@ def media_file(path: Path) -> MediaFile:
     Raises:
         OSError: It cannot be read.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    key = key_in(path)
+    digest, key = sha256_of(path), key_in(path)
     return MediaFile(str(path), digest, key if re.fullmatch(KEY_PATTERN, key) else None)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from glob import escape as glob_escape
 from pathlib import Path
 
+from tempprop.digests import read_sums, sha256_of, write_sums
 from tempprop.encode import CHECKSUMS, EncodedClip
 from tempprop.errors import StoreInputError
 from tempprop.media_frames import PREVIEW_SUFFIX, is_sequence
@@ -96,7 +97,7 @@ def fetch_media(store: Store, media: Media, directory: Path) -> Path:
         return local
     folder = media.url.rpartition("/")[0]
     sums = read_object(store, media.checksums_url).decode(errors="replace")
-    names = [line.partition("  ")[2] for line in sums.splitlines()]
+    names = list(read_sums(sums))
     if any(not name or Path(name).name != name for name in names):
         raise StoreInputError(f"{store.uri}: {media.checksums_url} names what is no file's name")
     with ThreadPoolExecutor(TRANSFERS) as pool:
@@ -113,8 +114,8 @@ def digest_of(media: Media, local: Path) -> str:
     """
     if media.checksums_url is None:
         return sha256_of(local)
-    lines = (f"{sha256_of(file)}  {file.name}\n" for file in files_of(local))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    sums = write_sums({file.name: sha256_of(file) for file in files_of(local)})
+    return hashlib.sha256(sums.encode()).hexdigest()
 
 
 def files_of(local: Path) -> list[Path]:
@@ -123,12 +124,6 @@ def files_of(local: Path) -> list[Path]:
         return [local]
     start, _, suffix = local.name.partition("%05d")
     return sorted(local.parent.glob(f"{glob_escape(start)}*{suffix}"))
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file, a piece at a time."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _put_single(store: Store, encoded: EncodedClip, stem: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from tempprop.digests import sha256_of
 from tempprop.errors import ModelError
 from tempprop.mini import MINI_PATH
 from tempprop.objects import open_filesystem
@@ -210,8 +211,7 @@ def file_digest(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _file_digest(path: Path, size: int, modified: int) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _checkpoint_files(path: Path, *, allow_pickle: bool) -> Iterator[Path]:

@@ -5,7 +5,6 @@ import http.server
 import json
 import random
 import shutil
-import threading
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from certificates import make_certificates
 from command_line import caller
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from http_servers import serving
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -535,16 +535,14 @@ def test_verifying_a_file_asks_nobody(tmp_path):
             asked.append(self.path)
             self.send_error(404)
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Listener) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/manifest.c2pa"
+    with serving(Listener) as endpoint:
+        url = f"{endpoint}/manifest.c2pa"
         there = f'xmlns:dcterms="http://purl.org/dc/terms/" dcterms:provenance="{url}" '
         packet = xmp_packet(CLAIM).replace(b'rdf:about=""', f'{there}rdf:about=""'.encode())
         path = tmp_path / "a.jpg"
         Image.new("RGB", (8, 8)).save(path)
         add_xmp(path, packet)
         assert check_signature(path).state == "invalid"
-        server.shutdown()
     assert asked == []
 
 

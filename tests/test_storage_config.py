@@ -2,15 +2,15 @@
 
 import socket
 import sys
-import threading
 import time
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 import yaml
 from command_line import write_parquet
+from http_servers import serving
 from object_storage import free_port
 from records import encoded_of, key_of, result_of
 
@@ -47,12 +47,8 @@ def recording_server():
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as endpoint:
+        yield endpoint, requests
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from command_line import write_parquet
 from faulty_storage import CUT, LOST_ANSWER, faulty_storage
+from http_servers import serving
 from object_storage import client, rclone, seaweedfs
 from records import encoded_of, key_of, result_of
 
@@ -262,10 +263,8 @@ def test_memory_does_not_grow_with_the_size_of_the_media(tmp_path, object_storag
     for name, value in object_storage.environment().items():
         monkeypatch.setenv(name, value)
     peaks = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), CountingServer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    with serving(CountingServer) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         for megabytes in (64, 512):
             CountingServer.sizes.clear()
             source = tmp_path / "clip.mp4"
@@ -279,6 +278,4 @@ def test_memory_does_not_grow_with_the_size_of_the_media(tmp_path, object_storag
             )
             assert CountingServer.sizes == {"/clips/night/media/a.mp4": megabytes * MEGABYTE}
             peaks[megabytes] = int(ended.stdout) * 1024
-        server.shutdown()
-        thread.join()
     assert peaks[512] - peaks[64] < 64 * MEGABYTE

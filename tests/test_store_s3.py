@@ -3,9 +3,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from http_servers import serving
 from object_storage import client, free_port
 from records import encoded_of, failure_of, key_of, result_of
 
@@ -228,12 +229,8 @@ def busy_server(faults):
         def log_message(self, *_):
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as endpoint:
+        yield endpoint, requests
 
 
 def test_a_busy_server_gets_time(monkeypatch, s3_uri):

@@ -16,9 +16,11 @@ THREADS = 4
 """A fixed number, because encoders' bytes depend on it: the same frames give the same file."""
 
 X264_PRESETS = (
+    "medium",
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
-    *("medium", "slow", "slower", "veryslow"),
+    *("slow", "slower", "veryslow"),
 )
+"""Also those of x265; the first is the default of both."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ PROFILES: Mapping[ProfileName, Profile] = MappingProxyType(
             options={**MP4, "threads": THREADS},
             crf=(18, 51),
             preset_option="preset",
-            presets=("medium", *(name for name in X264_PRESETS if name != "medium")),
+            presets=X264_PRESETS,
             nvenc="h264_nvenc",
         ),
         "hevc": Profile(
@@ -116,7 +118,7 @@ PROFILES: Mapping[ProfileName, Profile] = MappingProxyType(
             },
             crf=(20, 51),
             preset_option="preset",
-            presets=("medium", *(name for name in X264_PRESETS if name != "medium")),
+            presets=X264_PRESETS,
             nvenc="hevc_nvenc",
         ),
         "av1": Profile(

@@ -5,7 +5,6 @@ directory is searched through for media files. A clip's name is what the same cl
 every source: its clip_id, or its path below the source without the suffix.
 """
 
-import hashlib
 import posixpath
 import tempfile
 from collections import Counter
@@ -20,6 +19,7 @@ import av
 import numpy as np
 from fsspec.implementations.local import LocalFileSystem
 
+from tempprop.digests import sha256_of
 from tempprop.errors import ClipError
 from tempprop.frames import Frames
 from tempprop.media_frames import ANIMATION_SUFFIXES, PREVIEW_SUFFIX, is_sequence, iter_frames
@@ -194,14 +194,9 @@ def identified(clip: ClipFile, path: Path) -> ClipFile:
     """
     try:
         prompt = clip.prompt or _prompt_in(path) or None
-        return replace(clip, sha256=clip.sha256 or _digest(path), prompt=prompt)
+        return replace(clip, sha256=clip.sha256 or sha256_of(path), prompt=prompt)
     except OSError as error:
         raise ClipError(f"it cannot be read ({one_line(error)})") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _prompt_in(path: Path) -> str | None:

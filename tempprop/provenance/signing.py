@@ -7,7 +7,6 @@ that cannot hold one get a sidecar: their poster is signed, and tells the digest
 import io
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,16 +18,8 @@ from PIL import Image
 
 from tempprop.errors import InputError, SigningError
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE, SOFTWARE, Claim, software_version
+from tempprop.provenance.formats import MIME_TYPES
 from tempprop.spec import ProvenanceConfig
-
-MIME_TYPES: Mapping[str, str] = {
-    ".mp4": "video/mp4",
-    ".mov": "video/quicktime",
-    ".gif": "image/gif",
-    ".webp": "image/webp",
-    ".jpg": "image/jpeg",
-}
-"""Formats that hold a signature."""
 
 CLIP_ASSERTION = "com.tempprop.clip"
 MEDIA_ASSERTION = "com.tempprop.media"
@@ -121,11 +112,6 @@ def try_timestamp(identity: SigningIdentity) -> None:
             f"provenance.timestamp_url {identity.timestamp_url} gives no time stamp: {error}. "
             "Correct it, or leave it out"
         ) from error
-
-
-def can_hold_signature(path: Path) -> bool:
-    """Tell whether files of such a name can hold a signature."""
-    return path.suffix in MIME_TYPES
 
 
 def sign_file(

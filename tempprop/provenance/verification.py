@@ -11,15 +11,16 @@ from pathlib import Path
 
 from cryptography import x509
 
+from tempprop.digests import read_sums, sha256_of
 from tempprop.encoding.probe import probe
 from tempprop.encoding.rates import frame_rate
 from tempprop.errors import EncodeError, StoreError, TempPropError
-from tempprop.media_objects import digest_of, fetch_media, files_of, sha256_of
+from tempprop.media_objects import digest_of, fetch_media, files_of
 from tempprop.objects import Store, fetch_file, read_object
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
+from tempprop.provenance.formats import can_hold_signature
 from tempprop.provenance.marks import is_marked, key_in
 from tempprop.provenance.signatures import SignatureCheck, check_signature
-from tempprop.provenance.signing import can_hold_signature
 from tempprop.spec import RENDER_VERSION, ClipResult, Media, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
 
@@ -291,7 +292,7 @@ def _digests_of(library: Store, media: Media) -> Iterator[str]:
     if media.checksums_url is not None:
         sums = read_object(library, media.checksums_url)
         if hashlib.sha256(sums).hexdigest() == media.sha256:
-            yield from (line.partition("  ")[0] for line in sums.decode().splitlines())
+            yield from read_sums(sums.decode()).values()
     with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
         for picture in _fetch_pictures(library, media, Path(directory)):
             yield sha256_of(picture)
