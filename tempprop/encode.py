@@ -300,9 +300,12 @@ def _proven(media: Path, job: _Job, pixels_sha256: str) -> Probe:
     video, profile, finishing = job.video, job.profile, job.finishing
     num_frames, rate = finished_length(video.num_frames, video.rate, finishing)
     width, height = finished_size(video.width, video.height, finishing)
-    seconds = num_frames / float(rate)
     comes_back = profile.is_lossless and finishing == FinishingConfig()
     found = probe(media.with_suffix(profile.suffix), rate, hash_pixels=comes_back)
+    if found.codec == "webp" and found.num_frames == 1:
+        # Of a clip that stands still WebP keeps one picture, and no time.
+        num_frames = 1
+    seconds = num_frames / float(rate)
     length_tolerance = max(profile.length_tolerance_seconds, TOLERANCE * seconds)
     # A rate that is read off from rounded times is as coarse as they are.
     rate_tolerance = float(rate) * max(TOLERANCE, profile.length_tolerance_seconds / seconds)

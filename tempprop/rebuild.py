@@ -296,8 +296,9 @@ def _threads_of(result: ClipResult) -> Iterator[None]:
 
 
 def _compare(result: ClipResult, committed: Path, rebuilt: Path) -> Psnr:
+    frames = (iter_frames(path, result.media.fps) for path in (committed, rebuilt))
     try:
-        return measure_psnr(zip(iter_frames(committed), iter_frames(rebuilt), strict=True))
+        return measure_psnr(zip(*frames, strict=True))
     except (ValueError, ClipError) as error:
         raise StoreError(
             f"{result.media.url} cannot be compared with the clip rendered again: {error}"

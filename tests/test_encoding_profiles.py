@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import shutil
 
 import av
 import numpy as np
@@ -237,6 +238,35 @@ def sliding(num_frames=8, step=8):
         left = 16 + step * number
         frames[number, 32:64, left : left + 32] = 230
     return frames
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_clip_that_stands_still_is_as_long_as_any_other(tmp_path, profile):
+    still = np.repeat(moving(1), 6, axis=0)
+    for finishing, length in ((FinishingConfig(), 6), (FinishingConfig(interpolate_fps=24.0), 18)):
+        kept = 1 if profile == "webp" else length
+        options = {"num_frames": 6, "encoder": EncoderConfig(profile=profile)}
+        clip = encoded([still], tmp_path, **options, finishing=finishing)
+        assert clip.probe.num_frames == kept
+        assert clip.probe.duration_seconds == pytest.approx(kept / clip.probe.fps, abs=2e-2)
+        returned = list(iter_frames(clip.pattern, clip.probe.fps))
+        assert len(returned) == kept
+        assert all(
+            decibels(frame, still[0]) > LEAST_DECIBELS.get(profile, 33) for frame in returned
+        )
+        if clip.is_sequence:
+            shutil.rmtree(clip.path)
+
+
+def test_frames_that_an_animation_holds_together_count_one_by_one(tmp_path):
+    frames = np.concatenate([np.repeat(moving(1), 5, axis=0), moving(3)[1:]])
+    clip = encoded([frames], tmp_path, num_frames=7, encoder=EncoderConfig(profile="webp"))
+    assert (clip.probe.num_frames, clip.probe.fps) == (7, pytest.approx(8))
+    with Image.open(clip.path) as image:
+        assert image.n_frames == 3
+    returned = np.stack(list(iter_frames(clip.path, 8.0)))
+    assert decibels(returned, frames) > LEAST_DECIBELS["webp"]
+    assert len(list(iter_frames(clip.path))) == 3
 
 
 def center(frame):

@@ -49,7 +49,7 @@ class BrowserCopy:
     content: bytes
 
 
-def browser_copy(path: Path) -> BrowserCopy:
+def browser_copy(path: Path, known_fps: float | None = None) -> BrowserCopy:
     """Copy a clip without its tags; what browsers do not play is encoded again.
 
     The pictures of H.264, VP8, VP9 and AV1 with 8 bits and 4:2:0 stay as they are, to the bit.
@@ -57,7 +57,8 @@ def browser_copy(path: Path) -> BrowserCopy:
     an odd width or height grows by a pixel, which repeats the last one.
 
     Args:
-        path: A local media file or animation.
+        path: A local media file or animation, or the pattern of a sequence's files.
+        known_fps: Its frames per second, where others than the file itself say so.
 
     Returns:
         The copy.
@@ -67,11 +68,13 @@ def browser_copy(path: Path) -> BrowserCopy:
         EncodeError: It could not be encoded.
     """
     if path.suffix.lower() in ANIMATION_SUFFIXES:
-        return _encoded(read_clip(path), _animation_fps(path), LOOKS_LOSSLESS)
+        frames, fps = read_clip(path, fps=known_fps), known_fps or _animation_fps(path)
+        return _encoded(frames, fps, LOOKS_LOSSLESS)
     try:
         with av.open(str(path)) as source:
             stream = source.streams.video[0]
-            context, fps = stream.codec_context, float(stream.average_rate or 0)
+            context = stream.codec_context
+            fps = known_fps or float(stream.average_rate or 0)
             if fps <= 0:
                 raise ClipError("it does not say how many frames a second it has")
             if context.name in CONTAINERS and context.pix_fmt in PLAYED_PIXELS:
@@ -81,22 +84,25 @@ def browser_copy(path: Path) -> BrowserCopy:
     return _encoded(read_clip(path), fps, LOOKS_LOSSLESS)
 
 
-def spoiled_copy(path: Path, fps: float, seed: int) -> BrowserCopy:
+def spoiled_copy(copy: BrowserCopy, seed: int) -> BrowserCopy:
     """Spoil a clip so that nobody who looks prefers it: frames out of order, under heavy noise.
 
     Args:
-        path: A local media file or animation.
-        fps: Its frames per second.
+        copy: Of the clip.
         seed: Of the order and the noise.
 
     Returns:
-        A copy of the same length that looks less real and moves less smoothly.
+        One of the same length that looks less real and moves less smoothly.
 
     Raises:
         ClipError: The clip does not decode.
         EncodeError: It could not be encoded.
     """
-    return _encoded(spoiled(read_clip(path), seed), fps, SPOILED_QUALITY)
+    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
+        path = Path(directory) / copy.media_type.replace("/", ".")
+        path.write_bytes(copy.content)
+        frames = read_clip(path)
+    return _encoded(spoiled(frames, seed), copy.fps, SPOILED_QUALITY)
 
 
 def spoiled(frames: Frames, seed: int) -> Frames:

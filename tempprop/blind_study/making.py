@@ -21,7 +21,7 @@ from tempprop.blind_study.documents import StudyKey, Trial
 from tempprop.blind_study.page_writing import study_page
 from tempprop.blind_study.pairing import Pair, Pairing, choose_pairs, pair_clips
 from tempprop.errors import ClipError, EncodeError, StudyError
-from tempprop.evaluation.clip_files import ClipFile, find_clips, identified, local_copy
+from tempprop.evaluation.clip_files import find_clips, identified, local_copy
 from tempprop.storage_faults import display_uri
 from tempprop.whole_files import draft_of
 
@@ -161,7 +161,8 @@ def _prepare(pairs: Iterable[Pair]) -> list[_Material]:
         for method, clip in (("a", pair.a), ("b", pair.b)):
             try:
                 with local_copy(clip) as path:
-                    clips[method], copies[method] = identified(clip, path), browser_copy(path)
+                    clips[method] = identified(clip, path)
+                    copies[method] = browser_copy(path, clip.fps)
             except (ClipError, EncodeError) as error:
                 problems.append(f"  {clip.uri}: {error}")
         if len(copies) == 2:
@@ -219,9 +220,7 @@ def _clips(
 
 
 def _spoiled(material: _Material, planned: Comparison, seed: int) -> BrowserCopy:
-    clip: ClipFile = material.pair.a if planned.method == "a" else material.pair.b
-    with local_copy(clip) as path:
-        return spoiled_copy(path, material.copies[planned.method or "a"].fps, seed)
+    return spoiled_copy(material.copies[planned.method or "a"], seed)
 
 
 def _megabytes(clips: Iterable[BrowserCopy]) -> float:

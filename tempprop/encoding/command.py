@@ -9,7 +9,7 @@ from typing import Any
 import ffmpeg
 
 from tempprop.encoding.ffmpeg import find_ffmpeg
-from tempprop.encoding.finishing import finish, finished_length
+from tempprop.encoding.finishing import SCALING, finish, finished_length
 from tempprop.encoding.nvenc import NVENC_OPTIONS, nvenc_problem
 from tempprop.encoding.profiles import PROFILES, Profile
 from tempprop.spec import EncoderConfig, FinishingConfig
@@ -18,8 +18,6 @@ PREVIEW_SIDE = 320
 PREVIEW_FPS = 12
 PREVIEW_FRAMES = 120
 PREVIEW_QUALITY = 70
-
-SCALING = "bicubic+accurate_rnd+full_chroma_int"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from typing import Any
 from tempprop.encoding.rates import frame_rate
 from tempprop.spec import FinishingConfig
 
+SCALING = "bicubic+accurate_rnd+full_chroma_int"
+"""How FFmpeg converts pixels without losing more of them than it has to."""
+
 
 def finished_size(width: int, height: int, finishing: FinishingConfig) -> tuple[int, int]:
     """Tell the size after upscaling: whole and even, as encoders want it."""
@@ -48,9 +51,14 @@ def finish(
         total, new_rate = finished_length(num_frames, rate, finishing)
         # Between the last frame and the end there is nothing to interpolate: it is held.
         frames = (
-            frames.filter("tpad", stop=3, stop_mode="clone")
+            # The filter takes no RGB, and left to itself ffmpeg would take BT.601 and lift blacks.
+            frames.filter("scale", out_range="full", out_color_matrix="bt709", flags=SCALING)
+            .filter("format", "yuv444p")
+            .filter("tpad", stop=3, stop_mode="clone")
             .filter("minterpolate", fps=str(new_rate), mi_mode="mci", mc_mode="aobmc", vsbmc=1)
             .filter("tpad", stop=int(new_rate / rate) + 2, stop_mode="clone")
+            .filter("scale", in_range="full", in_color_matrix="bt709", flags=SCALING)
+            .filter("format", "rgb24")
             .filter("trim", end_frame=total)
         )
     if finishing.upscale is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageSequence
 
 from tempprop.errors import EncodeError
-from tempprop.media_frames import is_sequence
+from tempprop.media_frames import is_sequence, num_frames_of
 
 WEBP = ".webp"
 """FFmpeg does not decode animations of WebP; Pillow does."""
@@ -47,7 +47,8 @@ def probe(path: Path, rate: Fraction | None = None, *, hash_pixels: bool = False
     Args:
         path: A file that PyAV reads, an animation that Pillow reads, or the numbered pictures of a
             sequence, as in `clip.%05d.png`.
-        rate: Frames per second where the files do not say: of a sequence, and of a single WebP.
+        rate: Frames per second where the files do not say: of a sequence, and of a WebP, in which
+            frames that are the same are one.
         hash_pixels: Whether to tell the digest of the pixels, of a video or a sequence.
 
     Raises:
@@ -97,14 +98,15 @@ def _probe_webp(path: Path, rate: Fraction | None) -> Probe:
         for frame in ImageSequence.Iterator(image):
             frame.load()
             milliseconds.append(frame.info.get("duration", 0))
-        still = float(1 / rate) if rate is not None and len(milliseconds) == 1 else 0.0
-        seconds = sum(milliseconds) / 1000 or still
+        fps = float(rate) if rate is not None else None
+        num_frames = sum(num_frames_of(time, fps) for time in milliseconds)
+        seconds = sum(milliseconds) / 1000 or (num_frames / fps if fps else 0.0)
         return Probe(
             codec="webp",
             pixel_format=image.mode.lower(),
             width=image.width,
             height=image.height,
-            fps=len(milliseconds) / seconds if seconds else 0.0,
-            num_frames=len(milliseconds),
+            fps=num_frames / seconds if seconds else 0.0,
+            num_frames=num_frames,
             duration_seconds=seconds,
         )

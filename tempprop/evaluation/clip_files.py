@@ -44,6 +44,7 @@ class ClipFile:
         filesystem: The fsspec filesystem that holds it.
         prompt: What it shows from its first frame to its last; None where nobody says so.
         sha256: Digest of its file, hexadecimal; None where it is not known without reading.
+        fps: Frames per second; None where only the file itself says.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ClipFile:
     filesystem: Any = field(repr=False, compare=False)
     prompt: str | None = None
     sha256: str | None = None
+    fps: float | None = None
 
 
 def find_clips(source: str) -> list[ClipFile]:
@@ -148,6 +150,7 @@ def _of_record(store: Store, result: ClipResult) -> ClipFile:
         filesystem=store.fs,
         prompt=None if result.spec.prompts else result.spec.prompt,
         sha256=result.media.sha256,
+        fps=result.media.fps,
     )
 
 
@@ -210,12 +213,13 @@ def _prompt_in(path: Path) -> str | None:
         return None
 
 
-def read_clip(path: Path, most: int | None = None) -> Frames:
+def read_clip(path: Path, most: int | None = None, fps: float | None = None) -> Frames:
     """Decode a clip.
 
     Args:
         path: What `tempprop.media_frames` reads.
         most: How many frames to decode, from the beginning; None for all.
+        fps: Frames per second, as `tempprop.media_frames` wants them of animations.
 
     Returns:
         At least one frame, `(frames, height, width, 3)`, uint8, RGB.
@@ -224,6 +228,6 @@ def read_clip(path: Path, most: int | None = None) -> Frames:
         ClipError: It does not decode, or its frames differ in size.
     """
     try:
-        return np.stack(list(islice(iter_frames(path), most)))
+        return np.stack(list(islice(iter_frames(path, fps), most)))
     except ValueError as error:
         raise ClipError(f"it has no frames, or frames of several sizes ({error})") from error

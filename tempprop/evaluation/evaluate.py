@@ -260,7 +260,7 @@ def _measure_clip(bench: Bench, names: Sequence[str], clip: Clip) -> dict[str, M
     missing = [name for name in fitting if name not in found]
     if missing:
         with local_copy(clip.file) as path:
-            frames = read_clip(path, bench.frames)
+            frames = read_clip(path, bench.frames, clip.file.fps)
         for name in missing:
             found[name] = bench.eyes[name](frames, clip.shown)
             write_measured(bench.store, keys[name], found[name])

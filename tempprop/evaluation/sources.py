@@ -188,7 +188,7 @@ def _look(file: ClipFile, frames: int, store: Store | None) -> Clip:
         return Clip(file, Shown(*shape, prompt=file.prompt))
     with local_copy(file) as path:
         file = identified(file, path)
-        shape = _known_shape(file, frames, store) or read_clip(path, frames).shape[:3]
+        shape = _known_shape(file, frames, store) or read_clip(path, frames, file.fps).shape[:3]
     _check(*shape)
     return Clip(file, Shown(*shape, prompt=file.prompt))
 
