@@ -1,5 +1,6 @@
 """What `tempprop verify` finds, as a table or as JSON."""
 
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,20 +23,24 @@ def verify_output(
     open_readable(out)
     store = open_store(out)
     anchors = _read(trust_anchors)
-    checks = list(verify_library(store, trust_anchors=anchors, decode=decode))
-    if not checks:
+    shown, signatures, wrong = [], Counter[str](), 0
+    for check in verify_library(store, trust_anchors=anchors, decode=decode):
+        signatures[check.signature] += 1
+        wrong += bool(check.problems)
+        # Of a large library only what is wrong is kept.
+        if check.problems or show_all:
+            shown.append(check)
+    if not signatures:
         raise InputError(f"{store.uri} holds no committed clips. Check the path")
-    wrong = [check for check in checks if check.problems]
     if as_json:
-        print_json({"checked": len(checks), "clips": [asdict(check) for check in checks]})
+        clips = [asdict(check) for check in shown]
+        print_json({"checked": signatures.total(), "problems": wrong, "clips": clips})
         return not wrong
-    shown = checks if show_all else wrong
     if shown:
         print_table(("clip", "key", "signature", "found"), [_row(check) for check in shown])
-    signed = [check for check in checks if check.signature in ("valid", "trusted")]
     print(
-        f"{count_clips(len(checks))} checked, {len(wrong)} with problems; "
-        f"{len(signed)} signed, {sum(check.signature == 'trusted' for check in signed)} by a "
+        f"{count_clips(signatures.total())} checked, {wrong} with problems; "
+        f"{signatures['valid'] + signatures['trusted']} signed, {signatures['trusted']} by a "
         "trusted certificate"
     )
     return not wrong

@@ -24,10 +24,11 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from tempprop.objects import Store, list_names, put_file, read_object
 from tempprop.quality import FIGURES, RENDER_FIGURES
-from tempprop.spec import ClipFailure, ClipResult
+from tempprop.spec import ClipFailure, ClipResult, Provenance
 from tempprop.storage_faults import one_line
 from tempprop.store import check_segment, committed_keys, iter_failures, iter_results
 
@@ -87,6 +88,11 @@ SCHEMA = pa.schema(
         ("media_codec", pa.string()),
         ("media_encoder", pa.string()),
         ("duration_seconds", pa.float64()),
+        ("watermark", TEXTS),
+        ("digital_source_type", pa.string()),
+        ("signature", pa.string()),
+        ("signer", pa.string()),
+        ("certificate_sha256", pa.string()),
         *((f"quality_{figure}", pa.float64()) for figure in QUALITY),
         *((f"seconds_{stage}", pa.float64()) for stage in STAGES),
         ("frames_per_batch", pa.int32()),
@@ -191,10 +197,7 @@ def _row(result: ClipResult) -> dict[str, Any]:
         "init_image_sha256": result.init_image_sha256,
         "dtype": result.dtype,
         "scheduler": result.scheduler.name if result.scheduler else None,
-        "encoder": [
-            (name, str(value))
-            for name, value in result.encoder.model_dump(mode="json", exclude_none=True).items()
-        ],
+        "encoder": _texts(result.encoder),
         "versions": list(result.versions.items()),
         "media_url": media.url,
         "poster_url": media.poster_url,
@@ -204,6 +207,8 @@ def _row(result: ClipResult) -> dict[str, Any]:
         "media_codec": media.codec,
         "media_encoder": media.encoder,
         "duration_seconds": media.duration_seconds,
+        "watermark": _texts(result.watermark) if result.watermark else [],
+        **{name: getattr(result.provenance, name, None) for name in Provenance.model_fields},
         **{f"quality_{figure}": result.quality.get(figure) for figure in QUALITY},
         **{f"seconds_{stage}": getattr(result.seconds, stage) for stage in STAGES},
         "frames_per_batch": result.frames_per_batch,
@@ -217,6 +222,12 @@ def _row(result: ClipResult) -> dict[str, Any]:
         "created_at": result.created_at,
         "spec_json": spec.model_dump_json(),
     }
+
+
+def _texts(settings: BaseModel) -> list[tuple[str, str]]:
+    """Give the settings that are set."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return [(name, str(value)) for name, value in values.items()]
 
 
 def read_catalog(store: Store, columns: list[str] | None = None) -> pa.Table:

@@ -122,6 +122,8 @@ def _made_of_it(result: ClipResult) -> Iterator[tuple[str, str]]:
         yield "finishing", _listed(result.finishing.model_dump(mode="json", exclude_none=True))
     if result.watermark is not None:
         yield "watermark", _listed(result.watermark.model_dump(mode="json", exclude_none=True))
+    if result.provenance is not None:
+        yield "marked", f"as {result.provenance.digital_source_type}"
     if result.provenance is not None and result.provenance.signature is not None:
         by = f"{result.provenance.signer} (certificate {result.provenance.certificate_sha256})"
         yield "signed", f"{result.provenance.signature}, by {by}"

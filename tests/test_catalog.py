@@ -6,6 +6,8 @@ from records import failure_of, result_of
 
 from tempprop import catalog
 from tempprop.catalog import SCHEMA, find_clip, find_failures, read_catalog, write_catalog
+from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
+from tempprop.spec import Provenance, WatermarkConfig
 from tempprop.store import commit, iter_results, open_store, write_failure
 
 
@@ -63,6 +65,25 @@ def test_duckdb_reads_it_by_run(tmp_path):
     assert [row[:3] for row in rows] == [("2026-01-01", 2, "b"), ("2026-01-02", 1, "b")]
     assert rows[0][3] == 24000 / 1001
     assert rows[0][4] == result_of("a").created_at
+
+
+def test_it_tells_who_signed_what(tmp_path):
+    store = open_store(str(tmp_path))
+    provenance = Provenance(
+        digital_source_type=DIGITAL_SOURCE_TYPE, signature="embedded", signer="CN=A studio"
+    )
+    signed = result_of("a").model_copy(
+        update={"provenance": provenance, "watermark": WatermarkConfig(text="A studio")}
+    )
+    write_catalog(store, "night", [signed, result_of("b")])
+    rows = duckdb.sql(
+        "SELECT clip_id, signature, signer, digital_source_type, watermark['text'] "
+        f"FROM read_parquet('{tmp_path}/catalog/**/*.parquet') ORDER BY clip_id"
+    ).fetchall()
+    assert rows == [
+        ("a", "embedded", "CN=A studio", DIGITAL_SOURCE_TYPE, "A studio"),
+        ("b", None, None, None, None),
+    ]
 
 
 def test_a_run_replaces_its_own_part_only(store):

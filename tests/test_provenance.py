@@ -569,9 +569,10 @@ def test_the_command_lists_what_is_wrong_and_says_so_to_scripts(verify, library,
     assert result.key[:16] in answer.out
     assert "signed-2" not in answer.out
     told = json.loads(verify(out, "--json").out)
-    assert told["checked"] == 6
-    assert [clip["clip_id"] for clip in told["clips"] if clip["problems"]] == ["signed-1"]
+    assert (told["checked"], told["problems"]) == (6, 1)
+    assert [clip["clip_id"] for clip in told["clips"]] == ["signed-1"]
     assert "signed-2" in verify(out, "--all").out
+    assert len(json.loads(verify(out, "--all", "--json").out)["clips"]) == 6
 
 
 def test_a_single_file_is_verified_wherever_it_is(verify, library, out, tmp_path, certificates):

@@ -6,16 +6,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from media_files import write_clip
 from PIL import Image
 from typer.testing import CliRunner
 
+from tempprop.encoding.profiles import PROFILES
 from tempprop.evaluation.clip_metrics import color_distance, contrast, frozen, motion, sharpness
 from tempprop.mini import unknown_words
 from tempprop.mini.classifier import answers_of, load_classifier, recognize
 from tempprop.mini.networks import build_vae
 from tempprop.mini.world import draw
 from tempprop.spec import ClipSettings
-from tempprop.studies import drift, modes, sweep
+from tempprop.studies import drift, media_sizes, modes, sweep
 from tempprop.studies.comparison import FIGURES, difference, gains_and_costs
 from tempprop.studies.drift_page import CURVES, drift_section, windows
 from tempprop.studies.films import drawn_film
@@ -336,3 +338,15 @@ def test_only_a_loop_shows_its_first_frame_again(tmp_path):
         strip = modes.strip(mode, frames, picture)
         assert (strip.after is not None) == (mode.title == "Loop")
         assert strip.after is None or (strip.after == frames[0]).all()
+
+
+def test_media_sizes_are_told_of_every_profile(tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 16, 24, 3), np.uint8)
+    clip = write_clip(tmp_path / "clip.mkv", frames)
+    result = CliRunner().invoke(media_sizes.app, [str(clip), "--repeats", "1", "--size", "32"])
+    assert result.exit_code == 0, result.output
+    lines = [line.split("│") for line in result.output.splitlines() if line.count("│") == 6]
+    rows = {cells[1].strip(): cells[3:6] for cells in lines}
+    assert rows.keys() == PROFILES.keys()
+    assert {name for name, cells in rows.items() if "the same" in cells[2]} == {"ffv1", "png"}
+    assert rows["h264"][0].strip() == rows["h264"][1].strip() == "1.00"
