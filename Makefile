@@ -30,8 +30,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 		{ echo "tempprop needs Python 3.11 or later; set PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt uv
+# Compiled at once, for every worker and many a test start processes of their own.
 	$(BIN)/uv pip install --quiet --python $(BIN)/python $(addprefix --find-links ,$(WHEELS)) \
-		--constraint constraints.txt --editable '.[dev]'
+		--compile-bytecode --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: setup

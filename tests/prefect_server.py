@@ -99,15 +99,15 @@ def prefect_server(directory: Path) -> Iterator[PrefectServer]:
 def prefect_worker(server: PrefectServer, directory: Path) -> Iterator[None]:
     """A process worker of the work pool `tempprop`."""
     server.run("work-pool", "create", "tempprop", "--type", "process")
-    process = server.start(
-        directory / "worker.log", "worker", "start", "--pool", "tempprop", "--limit", "1"
-    )
+    log = directory / "worker.log"
+    process = server.start(log, "worker", "start", "--pool", "tempprop", "--limit", "1")
     try:
         yield
     finally:
         # A worker that is told to stop while a run of its own is ending may wait for ever.
         psutil.wait_procs(psutil.Process(process.pid).children(), timeout=10)
         _end(process)
+        print(log.read_text())
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

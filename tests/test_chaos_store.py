@@ -137,7 +137,8 @@ def test_a_storage_that_stays_away_ends_the_run_in_order_and_a_rerun_does_the_re
         if committed:
             storage.fault = "unavailable"
 
-    night = render(out, go_away, actor=ray.remote(HastyWorker), capacity_timeout_seconds=12)
+    # Long enough for workers to start in on busy cores.
+    night = render(out, go_away, actor=ray.remote(HastyWorker), capacity_timeout_seconds=40)
     (gave_out,) = of(night, GaveOut)
     assert "nothing could be committed for" in gave_out.reason
     assert "the storage does not answer, or only with errors" in gave_out.reason

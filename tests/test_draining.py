@@ -69,7 +69,8 @@ def assert_it_went_on(events, record):
     assert record.media.num_frames == FRAMES
     after = events.index(retried)
     shares = [e.clips["long"] for e in events[after:] if isinstance(e, Progress) and e.clips]
-    assert min(shares) >= kept / FRAMES, "no frame is rendered twice"
+    # Where little was left, it was rendered between two reports.
+    assert min(shares, default=1.0) >= kept / FRAMES, "no frame is rendered twice"
 
 
 def test_a_worker_that_gets_sigterm_hands_its_clip_over(cluster, rendered):
