@@ -1,25 +1,16 @@
 """The command that evaluates clips: how far it is on stderr, its table on stdout, its files."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from flows.cli_output import print_table
+from flows.progress_bar import progress_bar
 from tempprop.evaluation.evaluate import MEASURING, Request, evaluate
 from tempprop.evaluation.report import FILES, as_json, terminal_lines, write_report
 from tempprop.evaluation.rows import RESAMPLING
-from tempprop.evaluation.sources import Watch
 from tempprop.store import check_store, open_store
+from tempprop.watch import Watch
 
 
 def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
@@ -38,7 +29,7 @@ def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
     store = open_store(out) if out is not None else None
     if store is not None:
         check_store(store)
-    with _display() as watch:
+    with progress_bar(_lines()) as watch:
         evaluation = evaluate(request, store, watch)
     if store is not None:
         write_report(evaluation, store)
@@ -51,23 +42,6 @@ def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
     )
     if store is not None:
         print("\n".join(f"{store.uri.rstrip('/')}/{name}" for name in FILES))
-
-
-@contextmanager
-def _display() -> Iterator[Watch]:
-    """Show how far it is, by a bar on a terminal, elsewhere by a line for each source."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines()
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def watch(doing: str, done: int, total: int) -> None:
-            bar.update(task, description=escape(doing), completed=done, total=total)
-
-        yield watch
 
 
 def _lines() -> Watch:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from flows.cli_output import count_clips, print_json, print_table
+from flows.progress_bar import progress_bar
 from tempprop.errors import InputError
 from tempprop.provenance.verification import ClipCheck, FileCheck, verify_file, verify_library
 from tempprop.store import open_readable, open_store
@@ -24,12 +25,13 @@ def verify_output(
     store = open_store(out)
     anchors = _read(trust_anchors)
     shown, signatures, wrong = [], Counter[str](), 0
-    for check in verify_library(store, trust_anchors=anchors, decode=decode):
-        signatures[check.signature] += 1
-        wrong += bool(check.problems)
-        # Of a large library only what is wrong is kept.
-        if check.problems or show_all:
-            shown.append(check)
+    with progress_bar() as watch:
+        for check in verify_library(store, trust_anchors=anchors, decode=decode, watch=watch):
+            signatures[check.signature] += 1
+            wrong += bool(check.problems)
+            # Of a large library only what is wrong is kept.
+            if check.problems or show_all:
+                shown.append(check)
     if not signatures:
         raise InputError(f"{store.uri} holds no committed clips. Check the path")
     if as_json:

@@ -28,13 +28,13 @@ from tempprop.evaluation.rows import ByClip, evaluated_rows
 from tempprop.evaluation.sources import (
     Clip,
     Source,
-    Watch,
     find_sources,
     look_at_sources,
     named_sources,
     with_prompts,
 )
 from tempprop.objects import Store
+from tempprop.watch import Watch
 
 logger = logging.getLogger("tempprop.evaluation")
 

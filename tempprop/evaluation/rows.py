@@ -18,7 +18,8 @@ from tempprop.evaluation.frechet import Array, sets_distance
 from tempprop.evaluation.instruments import INSTRUMENTS, Measured
 from tempprop.evaluation.metrics import Metric
 from tempprop.evaluation.results import LEVEL, Estimate, Row
-from tempprop.evaluation.sources import Source, Watch
+from tempprop.evaluation.sources import Source
+from tempprop.watch import Watch, nobody
 
 ByClip = Mapping[str, Mapping[str, Measured]]
 """What was measured of a source, by the clip's name and by instrument."""
@@ -47,7 +48,7 @@ def evaluated_rows(
     measured: Mapping[str, ByClip],
     reference: ByClip,
     how: Resampling,
-    watch: Watch = lambda doing, done, total: None,
+    watch: Watch = nobody,
 ) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Give the rows, and what a reader should know about them.
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,11 +21,9 @@ from tempprop.evaluation.measured import measured_key, read_measured, write_meas
 from tempprop.evaluation.optical_flow import SMALLEST_SIDE
 from tempprop.objects import Store
 from tempprop.storage_faults import display_uri
+from tempprop.watch import Watch
 
 NAMED = re.compile(r"(?P<name>[^=/:*?\[]+)=(?P<source>.+)")
-
-Watch = Callable[[str, int, int], None]
-"""Is told what is being done, how much of it is done, and how much there is."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tempprop.provenance.marks import is_marked, key_in
 from tempprop.provenance.signatures import SignatureCheck, check_signature
 from tempprop.spec import RENDER_VERSION, ClipResult, Media, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
+from tempprop.watch import Watch, nobody
 
 CHECKERS = 4
 """Clips that are checked at the same time."""
@@ -71,7 +72,11 @@ class FileCheck:
 
 
 def verify_library(
-    store: Store, *, trust_anchors: str | None = None, decode: bool = False
+    store: Store,
+    *,
+    trust_anchors: str | None = None,
+    decode: bool = False,
+    watch: Watch = nobody,
 ) -> Iterator[ClipCheck]:
     """Check every committed clip of an output, several at a time and few ahead.
 
@@ -80,6 +85,7 @@ def verify_library(
         trust_anchors: Root certificates in PEM. Where they are given, a signature that does not
             lead to one of them is a problem.
         decode: Whether every file is decoded to its end as well.
+        watch: Is told how many clips are checked.
 
     Yields:
         What was found out about each clip, in the order of the keys.
@@ -91,10 +97,14 @@ def verify_library(
     def check(key: str) -> ClipCheck:
         return _checked(store, key, trust_anchors, decode)
 
-    keys = iter(sorted(committed_keys(store)))
+    committed = sorted(committed_keys(store))
+    keys, done = iter(committed), 0
     with ThreadPoolExecutor(CHECKERS) as pool:
         while some := list(islice(keys, 16 * CHECKERS)):
-            yield from pool.map(check, some)
+            for found in pool.map(check, some):
+                done += 1
+                watch("checking clips", done, len(committed))
+                yield found
 
 
 def _checked(store: Store, key: str, trust_anchors: str | None, decode: bool) -> ClipCheck:
