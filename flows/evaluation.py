@@ -5,7 +5,7 @@ import sys
 from rich.markup import escape
 
 from flows.cli_output import print_table
-from flows.progress_bar import progress_bar
+from flows.progress_bar import progress_watch
 from tempprop.evaluation.evaluate import MEASURING, Request, evaluate
 from tempprop.evaluation.report import FILES, as_json, terminal_lines, write_report
 from tempprop.evaluation.rows import RESAMPLING
@@ -29,7 +29,7 @@ def evaluate_clips(request: Request, out: str | None, json: bool) -> None:
     store = open_store(out) if out is not None else None
     if store is not None:
         check_store(store)
-    with progress_bar(_lines()) as watch:
+    with progress_watch(_lines()) as watch:
         evaluation = evaluate(request, store, watch)
     if store is not None:
         write_report(evaluation, store)

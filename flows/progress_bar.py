@@ -17,7 +17,7 @@ from tempprop.watch import Watch, nobody
 
 
 @contextmanager
-def progress_bar(elsewhere: Watch = nobody) -> Iterator[Watch]:
+def progress_watch(elsewhere: Watch = nobody) -> Iterator[Watch]:
     """Show on stderr how far work is, where that is a terminal.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from flows.cli_output import count_clips, print_json, print_table
-from flows.progress_bar import progress_bar
+from flows.progress_bar import progress_watch
 from tempprop.errors import InputError
 from tempprop.provenance.verification import ClipCheck, FileCheck, verify_file, verify_library
 from tempprop.store import open_readable, open_store
@@ -25,7 +25,7 @@ def verify_output(
     store = open_store(out)
     anchors = _read(trust_anchors)
     shown, signatures, wrong = [], Counter[str](), 0
-    with progress_bar() as watch:
+    with progress_watch() as watch:
         for check in verify_library(store, trust_anchors=anchors, decode=decode, watch=watch):
             signatures[check.signature] += 1
             wrong += bool(check.problems)
