@@ -53,14 +53,12 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> RenderConfi
 
 
 def _with_digests(config: RenderConfig) -> RenderConfig:
-    """Look up the digest of a watermark's picture, which is part of the clips' keys."""
-    watermark = config.watermark
-    if watermark is None or watermark.image is None or watermark.image_sha256 is not None:
+    """Look up the digests of a watermark's picture and font, which are part of the clips' keys."""
+    if config.watermark is None:
         return config
-    from tempprop.watermark import picture_sha256  # noqa: PLC0415 - for those who have one
+    from tempprop.watermark import with_digests  # noqa: PLC0415 - for those who have one
 
-    found = watermark.model_copy(update={"image_sha256": picture_sha256(watermark.image)})
-    return config.model_copy(update={"watermark": found})
+    return config.model_copy(update={"watermark": with_digests(config.watermark)})
 
 
 def config_names() -> list[str]:

@@ -282,6 +282,9 @@ class WatermarkConfig(Frozen):
         text: What is written, on one line.
         image: Path of a picture, best a PNG with what is transparent; it takes the place of a text.
         image_sha256: Digest of the picture's file, which is looked up where it is not given.
+        font: Path of a TrueType or OpenType font for the text; None for the one that comes with
+            Pillow, which has plain Latin letters only.
+        font_sha256: Digest of the font's file, which is looked up where it is not given.
         corner: Where it stands.
         opacity: 0 to 1.
         height: Of its letters or of the picture, as a share of the clip's height.
@@ -291,6 +294,8 @@ class WatermarkConfig(Frozen):
     text: str | None = Field(default=None, min_length=1, max_length=200)
     image: str | None = Field(default=None, min_length=1)
     image_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    font: str | None = Field(default=None, min_length=1)
+    font_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     corner: Literal["top-left", "top-right", "bottom-left", "bottom-right"] = "bottom-right"
     opacity: float = Field(default=0.7, gt=0, le=1)
     height: float = Field(default=0.05, gt=0, le=1)
@@ -300,6 +305,8 @@ class WatermarkConfig(Frozen):
     def _one_of_both(self) -> "WatermarkConfig":
         if (self.text is None) == (self.image is None):
             raise PydanticCustomError("watermark", "give a text or an image, one of both")
+        if self.font is not None and self.text is None:
+            raise PydanticCustomError("watermark", "a font is for a text, and there is none")
         return self
 
 
@@ -733,7 +740,7 @@ def clip_key(
         "scheduler": config.scheduler.model_dump(mode="json") if config.scheduler else None,
         "encoder": config.encoder.model_dump(mode="json", exclude={"preview"}),
         "finishing": config.finishing.model_dump(mode="json"),
-        "watermark": config.watermark.model_dump(mode="json", exclude={"image"})
+        "watermark": config.watermark.model_dump(mode="json", exclude={"image", "font"})
         if config.watermark is not None
         else None,
     }

@@ -1,6 +1,7 @@
 """A visible watermark, drawn on the frames before they are encoded."""
 
 import hashlib
+import io
 from collections.abc import Generator
 from contextlib import closing
 from functools import lru_cache
@@ -49,8 +50,8 @@ def draw_watermark(frames: Frames, config: WatermarkConfig) -> Frames:
         Of the same shape.
 
     Raises:
-        InputError: The picture cannot be used, or is another one than the configuration says; or
-            the font has no glyph for some of the text.
+        InputError: The picture or the font cannot be used, or is another one than the configuration
+            says; or the font has no glyph for some of the text.
     """
     height, width = frames.shape[1:3]
     layer = _layer(width, height, config)
@@ -59,13 +60,18 @@ def draw_watermark(frames: Frames, config: WatermarkConfig) -> Frames:
     return np.rint(frames * (1 - alpha) + color * alpha).astype(np.uint8)
 
 
-def picture_sha256(path: str) -> str:
-    """Hash the picture of a watermark, which is part of a clip's key.
+def with_digests(config: WatermarkConfig) -> WatermarkConfig:
+    """Look up the digests of a watermark's picture and font, where they are not given.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: A file cannot be read.
     """
-    return hashlib.sha256(_content(path)).hexdigest()
+    found = {}
+    if config.image is not None and config.image_sha256 is None:
+        found["image_sha256"] = _sha256(_content(config.image))
+    if config.font is not None and config.font_sha256 is None:
+        found["font_sha256"] = _sha256(_content(config.font))
+    return config.model_copy(update=found)
 
 
 @lru_cache(maxsize=16)
@@ -73,9 +79,9 @@ def _layer(width: int, height: int, config: WatermarkConfig) -> Frames:
     """Draw the watermark alone, on what is transparent: `(height, width, 4)`."""
     tall = max(1, round(config.height * height))
     if config.image is not None:
-        mark = _picture(config, tall)
+        mark = _picture(config.image, config.image_sha256, tall)
     else:
-        mark = _text(config.text or "", max(tall, LEAST_LETTERS))
+        mark = _text(config, max(tall, LEAST_LETTERS))
     widest = max(1, width - 2 * round(config.margin * height))
     if mark.width > widest:
         smaller = max(1, round(mark.height * widest / mark.width))
@@ -89,16 +95,10 @@ def _layer(width: int, height: int, config: WatermarkConfig) -> Frames:
     return np.asarray(layer)
 
 
-def _picture(config: WatermarkConfig, tall: int) -> Image.Image:
-    path = config.image or ""
-    content = _content(path)
-    if config.image_sha256 not in (None, hashlib.sha256(content).hexdigest()):
-        raise InputError(
-            f"the watermark {path} is another picture than when the run was planned. Put it back, "
-            "or plan again"
-        )
+def _picture(path: str, sha256: str | None, tall: int) -> Image.Image:
+    content = _planned_content(path, sha256)
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             mark = image.convert("RGBA")
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"the watermark {path} is no picture. Give a PNG") from error
@@ -106,13 +106,14 @@ def _picture(config: WatermarkConfig, tall: int) -> Image.Image:
     return mark.resize((wide, tall), Image.Resampling.LANCZOS)
 
 
-def _text(text: str, tall: int) -> Image.Image:
+def _text(config: WatermarkConfig, tall: int) -> Image.Image:
     """Draw white letters of a height over a soft dark shadow."""
-    font = ImageFont.load_default(tall * 0.8)
+    text, font = config.text or "", _font(config, tall * 0.8)
     if missing := _missing_letters(text, font):
         raise InputError(
-            f"the watermark's text has letters that the font of Pillow does not: {missing}. Write "
-            "it without them, or draw it yourself and give the picture as watermark.image"
+            "the watermark's text has letters that the font "
+            f"{config.font or 'of Pillow'} does not: {missing}. Give one that has them as "
+            "watermark.font, or draw the text yourself and give the picture as watermark.image"
         )
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))
     soft = max(1, tall // 12)
@@ -127,10 +128,37 @@ def _text(text: str, tall: int) -> Image.Image:
     return mark
 
 
+def _font(config: WatermarkConfig, size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    if config.font is None:
+        return ImageFont.load_default(size)
+    content = _planned_content(config.font, config.font_sha256)
+    try:
+        return ImageFont.truetype(io.BytesIO(content), size)
+    except OSError as error:
+        raise InputError(
+            f"the watermark's font {config.font} is no font. Give a TrueType or OpenType file"
+        ) from error
+
+
 def _missing_letters(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     # A font draws what it does not have as the box that it draws for what is no character.
     box = bytes(font.getmask("\uffff"))
     return "".join(letter for letter in dict.fromkeys(text) if bytes(font.getmask(letter)) == box)
+
+
+def _planned_content(path: str, sha256: str | None) -> bytes:
+    """Read a file, and make sure that it is the one by which keys were made."""
+    content = _content(path)
+    if sha256 not in (None, _sha256(content)):
+        raise InputError(
+            f"the watermark's file {path} is another than when the run was planned. Put it back, "
+            "or plan again"
+        )
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _content(path: str) -> bytes:

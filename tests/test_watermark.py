@@ -2,7 +2,9 @@
 
 import json
 import string
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -132,11 +134,51 @@ def test_a_picture_that_has_changed_or_is_none_is_an_error_of_the_input(tmp_path
     with pytest.raises(InputError, match="is no picture"):
         draw_watermark(gray(0), config.watermark)
     Image.new("RGB", (8, 8)).save(path)
-    with pytest.raises(InputError, match="another picture than when the run was planned"):
+    with pytest.raises(InputError, match="another than when the run was planned"):
         draw_watermark(gray(1), config.watermark)
+
+
+FONT = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+
+
+def test_a_font_brings_letters_that_pillows_does_not_have(tmp_path):
+    text = "Généré par IA"
+    check_watermark(
+        load_config("mini", [f"watermark.text={text}", f"watermark.font={FONT}"]).watermark
+    )
+    plain = draw_watermark(gray(90), WatermarkConfig(text="AI"))
+    assert not np.array_equal(
+        plain, draw_watermark(gray(90), WatermarkConfig(text="AI", font=str(FONT)))
+    )
+    with pytest.raises(InputError, match=f"the font {FONT} does not: 生成"):
+        check_watermark(WatermarkConfig(text="生成", font=str(FONT)))
+
+
+def test_a_font_counts_by_its_content_and_has_to_be_one(tmp_path):
+    path, copy = tmp_path / "a.ttf", tmp_path / "b.ttf"
+    path.write_bytes(FONT.read_bytes())
+    copy.write_bytes(FONT.read_bytes())
+    marks = [
+        load_config("mini", ["watermark.text=AI", *([f"watermark.font={font}"] if font else [])])
+        for font in (path, copy, None)
+    ]
+    keys = [
+        planned(config_of().model_copy(update={"watermark": each.watermark}), "c").key
+        for each in marks
+    ]
+    assert keys[0] == keys[1] != keys[2]
+    path.write_text("no font")
+    with pytest.raises(InputError, match="another than when the run was planned"):
+        draw_watermark(gray(2), marks[0].watermark)
+    with pytest.raises(InputError, match="is no font"):
+        check_watermark(
+            load_config("mini", ["watermark.text=AI", f"watermark.font={path}"]).watermark
+        )
 
 
 def test_a_text_or_a_picture_and_not_both():
     for values in ({}, {"text": "a", "image": "b.png"}):
         with pytest.raises(ValidationError, match="one of both"):
             WatermarkConfig(**values)
+    with pytest.raises(ValidationError, match="a font is for a text"):
+        WatermarkConfig(image="b.png", font="a.ttf")
