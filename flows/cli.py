@@ -344,6 +344,8 @@ def verify(
     """
     from flows.verification_output import verify_output, verify_single
 
+    if library is not None and not Path(place).is_file():
+        raise typer.BadParameter(f"--library is for a file, and there is no file {place}")
     if Path(place).is_file():
         well = verify_single(
             Path(place), trust_anchors=trust_anchors, library=library, as_json=as_json

@@ -30,6 +30,9 @@ MOST_ORPHANS_SHOWN = 50
 HOURS_SHOWN = 48
 """Ages from here on are told in days."""
 
+SLOWEST_RATE = 1.0
+"""Frames a second below which it is told how many seconds a frame takes."""
+
 UNLIMITED_COLUMNS = 10_000
 """Width for readers that are programs: they want a row on a line, however long."""
 
@@ -171,10 +174,13 @@ def _outcome(summary: Any) -> str:
     if summary.committed + summary.failed + summary.not_rendered == 0:
         return f"Nothing to render: all {summary.total} clips are committed."
     rate = summary.frames / summary.seconds if summary.seconds else 0.0
+    pace = (
+        f"{rate:.1f} frames/s" if rate >= SLOWEST_RATE or not rate else f"{1 / rate:.1f} s a frame"
+    )
     return (
-        f"{summary.committed} clips committed, {summary.failed} failed, "
-        f"{summary.not_rendered} left; {summary.frames} frames in {summary.seconds:.0f} s "
-        f"({rate:.1f} frames/s)"
+        f"{count_clips(summary.committed)} committed, {summary.failed:,} failed, "
+        f"{summary.not_rendered:,} left; {summary.frames:,} frames in {summary.seconds:,.0f} s "
+        f"({pace})"
     )
 
 

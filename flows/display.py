@@ -21,6 +21,7 @@ from rich.text import Text
 
 from cluster.events import Committed, GaveOut, GivenUp, Quarantined, Retried, WorkerLog
 from cluster.events import Progress as ClipsInWork
+from flows.cli_output import count_clips
 from flows.events import Event, Observer, Planned, Stopping
 
 Say = Callable[[str], None]
@@ -62,8 +63,8 @@ class PlainDisplay:
             case Planned(run_id, plan):
                 self._pending = plan.pending
                 self._say(
-                    f"run {run_id}: {plan.total} clips, {plan.committed} committed before, "
-                    f"{plan.pending} to render"
+                    f"run {run_id}: {count_clips(plan.total)}, {plan.committed:,} committed "
+                    f"before, {plan.pending:,} to render"
                 )
             case Committed(result):
                 self._say(f"{self._count()} committed {result.clip_id}")

@@ -4,13 +4,14 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
+from cryptography import x509
 from rich.markup import escape
 
 from flows.cli_output import count_clips, print_json, print_table
 from flows.progress_bar import progress_watch
 from tempprop.errors import InputError
 from tempprop.provenance.verification import ClipCheck, FileCheck, verify_file, verify_library
-from tempprop.store import open_readable, open_store
+from tempprop.store import open_output, open_readable
 
 
 def verify_output(
@@ -21,9 +22,7 @@ def verify_output(
     Raises:
         InputError: The output or the trust anchors cannot be read, or there are no clips.
     """
-    open_readable(out)
-    store = open_store(out)
-    anchors = _read(trust_anchors)
+    store, anchors = open_output(out), _read(trust_anchors)
     shown, signatures, wrong = [], Counter[str](), 0
     with progress_watch() as watch:
         for check in verify_library(store, trust_anchors=anchors, decode=decode, watch=watch):
@@ -70,20 +69,25 @@ def verify_single(
 
 def _row(check: ClipCheck) -> tuple[str, str, str, str]:
     found = "; ".join(check.problems) or "as it should be"
-    return escape(check.clip_id or "?"), check.key[:16], check.signature or "?", escape(found)
+    return escape(check.clip_id or "?"), check.key[:16], _signature(check.signature), escape(found)
+
+
+def _signature(state: str) -> str:
+    return {"missing": "none", "": "?"}.get(state, state)
 
 
 def _facts(check: FileCheck) -> list[tuple[str, str]]:
     signature = check.signature
     return [
         ("file", str(check.path)),
-        ("signature", signature.state),
+        ("signature", _signature(signature.state)),
         ("signed by", signature.signer),
         ("made by a model", "says so" if check.marked else "does not say so"),
         ("model", signature.clip.get("model", "")),
-        ("clip", signature.clip.get("clip_id", "")),
+        ("clip", check.clip_id),
         ("key", check.key),
         ("sha256", check.sha256),
+        ("library", check.origin),
         ("problems", "; ".join(check.problems) or "none"),
     ]
 
@@ -92,6 +96,13 @@ def _read(trust_anchors: Path | None) -> str | None:
     if trust_anchors is None:
         return None
     try:
-        return trust_anchors.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = trust_anchors.read_text()
+        x509.load_pem_x509_certificates(text.encode())
+    except OSError as error:
         raise InputError(f"the trust anchors {trust_anchors} cannot be read: {error}") from error
+    except ValueError as error:
+        raise InputError(
+            f"the trust anchors {trust_anchors} are no certificates in PEM. Give a file of root "
+            "certificates"
+        ) from error
+    return text

@@ -197,5 +197,5 @@ def _damage(store: Store, error: Exception) -> StoreError:
 def _refusal(sql: str, reason: str) -> InputError:
     return InputError(
         f"the catalog cannot be asked {sql!r}: {reason.rstrip('.!')}. Give one SELECT over the "
-        f"table {TABLE}, in DuckDB's SQL. Its columns: {', '.join(SCHEMA.names)}"
+        f"table {TABLE}, in DuckDB's SQL; DESCRIBE {TABLE} lists its columns"
     )

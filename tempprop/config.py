@@ -149,6 +149,9 @@ def _nearest_key(key: str) -> str | None:
     by_word = {candidate.rpartition(".")[2]: candidate for candidate in reversed(known)}
     if last in by_word:
         return by_word[last]
+    # People who know diffusers a little write steps for num_inference_steps.
+    if parts := [word for word in by_word if last in word.split("_")]:
+        return by_word[parts[0]]
     return nearest(key, known) or by_word.get(nearest(last, list(by_word)) or "")
 
 

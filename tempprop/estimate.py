@@ -11,7 +11,7 @@ from tempprop.catalog import read_catalog
 from tempprop.manifest import validate_manifest
 from tempprop.plan import estimate_seconds, plan_batch
 from tempprop.planned_clip import clip_cost
-from tempprop.preflight import check_pictures, identify
+from tempprop.preflight import check_pictures, check_tools, identify
 from tempprop.spec import ClipSpec, RenderConfig
 from tempprop.store import Store, committed_keys, open_readable
 
@@ -49,6 +49,7 @@ def estimate_batch(
         StoreInputError: The output cannot be read.
     """
     validate_manifest(manifest, config)
+    check_tools(config)
     check_pictures(manifest, config, where=where, limit=limit)
     store = open_readable(out, config.storage)
     with tempfile.TemporaryDirectory(prefix="tempprop-plan-") as directory:

@@ -68,11 +68,13 @@ def _about_file(lineage: Lineage) -> list[str]:
     file = lineage.file
     if file is None:
         return []
-    if file.sha256 in {result.media.sha256 for result in lineage.results}:
+    if file.part == "media":
         return [f"{file.path} is the file that was committed, byte for byte"]
+    if file.part is not None:
+        return [f"{file.path} is the clip's {file.part}, byte for byte"]
     return [
-        f"{file.path} says that it is this clip, but it is not the file that was committed, or was "
-        f"changed since: its sha256 is {file.sha256}"
+        f"{file.path} says that it is this clip, but is none of its files, or was changed since: "
+        f"its sha256 is {file.sha256}"
     ]
 
 

@@ -7,13 +7,14 @@ found by its bytes; one that was encoded again and lost its tags is not found.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tempprop.catalog import find_clip, find_failures, find_results
 from tempprop.digests import sha256_of
 from tempprop.errors import InputError
+from tempprop.media_objects import part_with
 from tempprop.objects import Store
 from tempprop.provenance.marks import key_in
 from tempprop.spec import CLIP_ID_PATTERN, ClipFailure, ClipResult
@@ -28,11 +29,13 @@ class MediaFile:
         path: Where it is.
         sha256: Digest of its bytes, hexadecimal.
         key: Key of the clip that it says to be, in its container; None where it says nothing.
+        part: Which of the clip's files it is, as `media_objects.part_with` says; None for none.
     """
 
     path: str
     sha256: str
     key: str | None
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,11 @@ def _by_file(store: Store, path: Path) -> Lineage | None:
         raise InputError(f"{path} cannot be read: {error.strerror}. Check its rights") from error
     found = _by_key(store, file.key) if file.key is not None else None
     found = found or _by_digest(store, file.sha256)
-    return Lineage(found.results, found.failures, file=file) if found else None
+    if found is None:
+        return None
+    parts = (part_with(store, result.media, file.sha256) for result in found.results)
+    part = next((part for part in parts if part is not None), None)
+    return Lineage(found.results, found.failures, file=replace(file, part=part))
 
 
 def _by_place(store: Store, name: str) -> Lineage | None:

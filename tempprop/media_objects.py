@@ -105,6 +105,36 @@ def fetch_media(store: Store, media: Media, directory: Path) -> Path:
     return directory / Path(media.url).name
 
 
+def part_with(store: Store, media: Media, sha256: str) -> str | None:
+    """Say which of a clip's files has a digest.
+
+    No record has the digests of a poster and a preview, so that they are fetched.
+
+    Args:
+        store: Where they are.
+        media: What the record tells.
+        sha256: The digest, hexadecimal.
+
+    Returns:
+        `media`, `poster`, `preview` or the name of a frame's file; None for none of them.
+
+    Raises:
+        StoreError: The store did not answer.
+    """
+    if sha256 == media.sha256:
+        return "media"
+    if media.checksums_url is not None:
+        sums = read_object(store, media.checksums_url)
+        if hashlib.sha256(sums).hexdigest() == media.sha256:
+            for name, digest in read_sums(sums.decode()).items():
+                if digest == sha256:
+                    return name
+    for part, url in (("poster", media.poster_url), ("preview", media.preview_url)):
+        if url is not None and hashlib.sha256(read_object(store, url)).hexdigest() == sha256:
+            return part
+    return None
+
+
 def digest_of(media: Media, local: Path) -> str:
     """Hash what `fetch_media` has fetched, as records do.
 

@@ -71,15 +71,25 @@ def check_batch(
         ModelError: A checkpoint or a LoRA cannot be used.
     """
     summary = validate_manifest(manifest, config)
-    require_encoder(config.encoder)
-    check_signing(config.provenance)
-    check_watermark(config.watermark)
+    check_tools(config)
     weights = read_weights(manifest, config, where=where, limit=limit)
     check_pictures(manifest, config, where=where, limit=limit)
     # Models come last, because finding out about one may take a download.
     capabilities = check_store(open_store(out, storage=config.storage))
     identities = (identify(config, model, loras) for model, loras in weights)
     return Preflight(summary, capabilities, tuple(identities))
+
+
+def check_tools(config: RenderConfig) -> None:
+    """Make sure that this machine, and so probably the workers too, can finish clips as asked.
+
+    Raises:
+        InputError: No ffmpeg has the encoder, or the certificate to sign with or the watermark
+            cannot be used.
+    """
+    require_encoder(config.encoder)
+    check_signing(config.provenance)
+    check_watermark(config.watermark)
 
 
 def require_encoder(encoder: EncoderConfig) -> None:

@@ -68,6 +68,8 @@ class Rebuilt:
         num_frames: Its length.
         file: Where the rebuilt file is; None where it was not to be kept.
         same_bytes: Whether both files are equal.
+        was_signed: Whether the committed file is signed, as a file that is rebuilt never is.
+        takes: How many committed clips have the name, of which this was the newest.
         psnr: How close their frames are.
         differences: What is not as it was.
     """
@@ -77,6 +79,8 @@ class Rebuilt:
     num_frames: int
     file: str | None
     same_bytes: bool
+    was_signed: bool
+    takes: int
     psnr: Psnr
     differences: tuple[Difference, ...]
 
@@ -94,6 +98,8 @@ class Rebuilt:
             "num_frames": self.num_frames,
             "file": self.file,
             "same_bytes": self.same_bytes,
+            "was_signed": self.was_signed,
+            "takes": self.takes,
             "same_frames": math.isinf(self.psnr.lowest),
             "same_weights": self.same_weights,
             "psnr_db": decibels,
@@ -102,13 +108,15 @@ class Rebuilt:
 
     def as_text(self) -> str:
         """Say it in a few lines."""
+        another = "another one" + ", for it is not signed" * self.was_signed
+        newest = f"the newest of {self.takes} takes, " if self.takes > 1 else ""
         frames = f"{self.num_frames} frames, PSNR {self.psnr.mean:.1f} dB"
         lines = [
-            f"{self.clip_id}: rendered again from its record, key {self.key}",
+            f"{self.clip_id}: {newest}rendered again from its record, key {self.key}",
             f"  {frames}, of the lowest frame {self.psnr.lowest:.1f} dB"
             if math.isfinite(self.psnr.lowest)
             else f"  {frames.removesuffix(' dB')}: all frames are equal",
-            f"  the file is {'the same, byte for byte' if self.same_bytes else 'another one'}",
+            f"  the file is {'the same, byte for byte' if self.same_bytes else another}",
         ]
         if not self.same_weights:
             lines.append("  THE WEIGHTS ARE OTHER ONES: this is not the clip that was committed")
@@ -158,6 +166,8 @@ def rebuild_clip(
         num_frames=encoded.probe.num_frames,
         file=str(to) if to is not None else None,
         same_bytes=encoded.sha256 == result.media.sha256,
+        was_signed=result.provenance is not None and result.provenance.signature == "embedded",
+        takes=len(lineage.results),
         psnr=psnr,
         differences=tuple(differences),
     )

@@ -112,7 +112,7 @@ def _text(config: WatermarkConfig, tall: int) -> Image.Image:
     if missing := _missing_letters(text, font):
         raise InputError(
             "the watermark's text has letters that the font "
-            f"{config.font or 'of Pillow'} does not: {missing}. Give one that has them as "
+            f"{config.font or 'of Pillow'} does not have: {missing}. Give one that has them as "
             "watermark.font, or draw the text yourself and give the picture as watermark.image"
         )
     left, top, right, bottom = (round(edge) for edge in font.getbbox(text))

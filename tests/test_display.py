@@ -93,7 +93,7 @@ def live(events: list[Event], width: int = 100) -> tuple[str, str]:
 def test_plain_lines_number_the_clips_that_ended_and_leave_chatter_out() -> None:
     failure = failure_of("bad")
     assert plain(EVENTS) == [
-        "run night-1: 1502 clips, 1500 committed before, 2 to render",
+        "run night-1: 1,502 clips, 1,500 committed before, 2 to render",
         "worker-1: clip 'a': the embedded model does not know: [zeppelin]",
         "trying a again after NodeDiedError: gone",
         "[1/2] committed a",
@@ -155,4 +155,4 @@ def test_off_a_terminal_the_lines_go_to_stderr(capsys: pytest.CaptureFixture[str
         observe(PLANNED)
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("run night-1: 1502 clips")
+    assert captured.err.startswith("run night-1: 1,502 clips")

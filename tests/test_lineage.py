@@ -98,7 +98,7 @@ def test_a_file_that_was_cut_still_says_what_it_is(call, here, clip):
     ):
         ffmpeg(here / "library" / clip.media.url, here / target, *options)
         answer = call("why", "library", target)
-        assert answer.out.startswith(f"{target} says that it is this clip, but it is not the file")
+        assert answer.out.startswith(f"{target} says that it is this clip, but is none of its")
         assert f"key       {clip.key}" in answer.out
 
 

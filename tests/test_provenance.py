@@ -26,6 +26,7 @@ from test_farm import config_of, planned
 from cluster.worker import RenderWorker
 from tempprop.encoding.profiles import PROFILES
 from tempprop.errors import InputError
+from tempprop.lineage import find_lineage
 from tempprop.media_objects import files_of
 from tempprop.objects import list_names, put_file, read_object, write_object
 from tempprop.preflight import check_signing
@@ -582,7 +583,7 @@ def test_a_single_file_is_verified_wherever_it_is(verify, library, out, tmp_path
     anchors = ("--trust-anchors", str(certificates.root))
     answer = verify(str(copy), *anchors, "--library", out)
     assert answer.code == 0, answer.out
-    for words in ("trusted", "Test studio", "says so", result.key):
+    for words in ("trusted", "Test studio", "says so", result.key, "media of signed-1"):
         assert words in answer.out
     copy.write_bytes(damaged(copy.read_bytes()))
     answer = verify(str(copy), *anchors, "--library", out)
@@ -597,7 +598,11 @@ def test_each_file_of_a_clip_is_known_to_its_library(library):
         frame = media.url % 1 if media.checksums_url is not None else media.url
         for url in (frame, media.poster_url, media.preview_url):
             path = Path(library.path(url))
-            assert verify_file(path, library=library).problems == (), url
+            part = {media.url: "media", media.poster_url: "poster", media.preview_url: "preview"}
+            expected = part.get(url, path.name)
+            check = verify_file(path, library=library)
+            assert (check.problems, check.origin) == ((), f"{expected} of {name}, byte for byte")
+            assert find_lineage(library, str(path)).file.part == expected
             # A byte behind the end of the file, which decoders do not mind.
             path.write_bytes(path.read_bytes() + b"\0")
             told = verify_file(path, library=library).problems
@@ -625,7 +630,18 @@ def test_a_file_that_says_nothing_or_is_not_signed_as_asked(
 def test_what_cannot_be_verified(verify, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
+    assert "there is no output at" in verify(str(empty)).err
+    (empty / "records").mkdir()
     assert "holds no committed clips" in verify(str(empty)).err
-    answer = verify(str(empty), "--trust-anchors", str(tmp_path / "gone.pem"))
+    no_certificates = tmp_path / "clips.csv"
+    no_certificates.write_text("clip_id,prompt")
+    for anchors, complaint in (
+        (tmp_path / "gone.pem", "cannot be read"),
+        (no_certificates, "are no certificates in PEM"),
+    ):
+        answer = verify(str(empty), "--trust-anchors", str(anchors))
+        assert answer.code == 2
+        assert f"the trust anchors {anchors} {complaint}" in answer.err
+    answer = verify(str(tmp_path / "gone.mp4"), "--library", str(empty))
     assert answer.code == 2
-    assert "the trust anchors" in answer.err
+    assert "there is no file" in " ".join(answer.err.split())

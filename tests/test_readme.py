@@ -18,11 +18,14 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 
-def test_the_notebook_example():
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_notebook_examples(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     names: dict[str, list] = {}
-    exec(example, names)
+    for example in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL):
+        exec(example, names)
     assert [frame.shape for frame in names["frames"]] == [(128, 128, 3)] * 16
+    assert names["rest"][0].first_frame == 8
+    assert sum(len(chunk.frames) for chunk in names["rest"]) == 8
 
 
 def test_the_table_of_methods_is_that_of_the_measurements():

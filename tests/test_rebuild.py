@@ -68,6 +68,8 @@ def test_a_clip_of_the_embedded_model(out, call):
         "num_frames": 3,
         "file": None,
         "same_bytes": True,
+        "was_signed": False,
+        "takes": 1,
         "same_frames": True,
         "same_weights": True,
         "psnr_db": {"mean": None, "lowest": None},

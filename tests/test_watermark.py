@@ -150,7 +150,7 @@ def test_a_font_brings_letters_that_pillows_does_not_have(tmp_path):
     assert not np.array_equal(
         plain, draw_watermark(gray(90), WatermarkConfig(text="AI", font=str(FONT)))
     )
-    with pytest.raises(InputError, match=f"the font {FONT} does not: 生成"):
+    with pytest.raises(InputError, match=f"the font {FONT} does not have: 生成"):
         check_watermark(WatermarkConfig(text="生成", font=str(FONT)))
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import c2pa
 
 from tempprop.provenance.formats import MIME_TYPES
 from tempprop.provenance.signing import CLIP_ASSERTION, MEDIA_ASSERTION
+
+UNTRUSTED = "signingCredential.untrusted"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,12 @@ def check_signature(path: Path, trust_anchors: str | None = None) -> SignatureCh
             path.open("rb") as file,
             c2pa.Reader(kind, file, context=context) as reader,
         ):
-            return _found(json.loads(reader.json()), reader.get_validation_state())
+            found = _found(json.loads(reader.json()), reader.get_validation_state())
+            if trust_anchors is not None:
+                return found
+            # Without trust anchors nobody is trusted, which is no reason for anything.
+            reasons = tuple(reason for reason in found.reasons if reason != UNTRUSTED)
+            return replace(found, reasons=reasons)
     except c2pa.C2paError as error:
         if "ManifestNotFound" in f"{type(error).__name__} {error}":
             return SignatureCheck("missing")

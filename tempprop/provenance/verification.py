@@ -1,6 +1,5 @@
 """Are the media what their records say, and do they say truly where they come from?"""
 
-import hashlib
 import math
 import tempfile
 from collections.abc import Iterator
@@ -11,15 +10,15 @@ from pathlib import Path
 
 from cryptography import x509
 
-from tempprop.digests import read_sums, sha256_of
+from tempprop.digests import sha256_of
 from tempprop.encoding.probe import probe
 from tempprop.encoding.rates import frame_rate
 from tempprop.errors import EncodeError, StoreError, TempPropError
-from tempprop.media_objects import digest_of, fetch_media, files_of
-from tempprop.objects import Store, fetch_file, read_object
+from tempprop.media_objects import digest_of, fetch_media, files_of, part_with
+from tempprop.objects import Store, fetch_file
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
 from tempprop.provenance.formats import can_hold_signature
-from tempprop.provenance.marks import is_marked, key_in
+from tempprop.provenance.marks import is_marked, key_in, tags_in
 from tempprop.provenance.signatures import SignatureCheck, check_signature
 from tempprop.spec import RENDER_VERSION, ClipResult, Media, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
@@ -27,6 +26,16 @@ from tempprop.watch import Watch, nobody
 
 CHECKERS = 4
 """Clips that are checked at the same time."""
+
+MEANINGS = {
+    "assertion.bmffHash.mismatch": "the file was changed after it was signed",
+    "assertion.dataHash.mismatch": "the file was changed after it was signed",
+    "assertion.hashedURI.mismatch": "what was signed was changed",
+    "claimSignature.mismatch": "what was signed was changed",
+    "signingCredential.expired": "the certificate had expired",
+    "signingCredential.untrusted": "its certificate leads to none of the trust anchors",
+}
+"""Of C2PA's codes."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class FileCheck:
         marked: Whether it says, for machines, that a model has made it.
         key: Content key of the clip, by its tags or its signature; empty where it does not tell.
         sha256: Its digest, hexadecimal.
+        clip_id: Name of the clip, as it says; empty where it does not.
+        origin: Which file of the library it is; empty for none, and where nobody has asked.
         problems: What is wrong; nothing where all is well.
     """
 
@@ -68,6 +79,8 @@ class FileCheck:
     marked: bool
     key: str
     sha256: str
+    clip_id: str = ""
+    origin: str = ""
     problems: tuple[str, ...] = field(default=())
 
 
@@ -237,10 +250,16 @@ def _problems_of_signature(
     if found.state == "missing":
         return ["the record says that it is signed, and there is no signature"] if expected else []
     if found.state == "invalid":
-        return [f"the signature does not hold: {', '.join(found.reasons) or 'no reason given'}"]
+        return [f"the signature does not hold: {', '.join(map(_in_words, found.reasons))}"]
     if trust_anchors is not None and found.state != "trusted":
         return [f"nobody trusted has signed it, but {found.signer or 'somebody without a name'}"]
     return []
+
+
+def _in_words(code: str) -> str:
+    """Say what one of C2PA's codes means."""
+    words = MEANINGS.get(code)
+    return f"{words} ({code})" if words is not None else code
 
 
 def _problems_of_decoding(result: ClipResult, media: Path) -> list[str]:
@@ -281,28 +300,20 @@ def verify_file(
         problems.append(why)
     if not marked:
         problems.append("it does not say that a model has made it")
-    if library is not None:
-        problems += _problems_of_origin(library, key, digest)
-    return FileCheck(path, signature, marked, key, digest, tuple(problems))
+    clip_id = str(signature.clip.get("clip_id", "")) or tags_in(path).get("clip_id", "")
+    origin, found = _origin(library, key, digest) if library is not None else ("", [])
+    problems += found
+    return FileCheck(path, signature, marked, key, digest, clip_id, origin, tuple(problems))
 
 
-def _problems_of_origin(library: Store, key: str, digest: str) -> list[str]:
+def _origin(library: Store, key: str, digest: str) -> tuple[str, list[str]]:
+    """Say which file of the library it is, or why it is none."""
     if not key:
-        return ["it does not say which clip it is"]
+        return "", ["it does not say which clip it is"]
     if key not in committed_keys(library):
-        return [f"{library.uri} has no clip {key[:16]}"]
-    if digest not in _digests_of(library, read_result(library, key).media):
-        return ["it is none of the files of its record: its sha256 is another"]
-    return []
-
-
-def _digests_of(library: Store, media: Media) -> Iterator[str]:
-    """Hash all that belongs to a clip: what its record tells, frames, poster and preview."""
-    yield media.sha256
-    if media.checksums_url is not None:
-        sums = read_object(library, media.checksums_url)
-        if hashlib.sha256(sums).hexdigest() == media.sha256:
-            yield from read_sums(sums.decode()).values()
-    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
-        for picture in _fetch_pictures(library, media, Path(directory)):
-            yield sha256_of(picture)
+        return "", [f"{library.uri} has no clip {key[:16]}"]
+    result = read_result(library, key)
+    part = part_with(library, result.media, digest)
+    if part is None:
+        return "", ["it is none of the files of its record: its sha256 is another"]
+    return f"{part} of {result.clip_id}, byte for byte", []
