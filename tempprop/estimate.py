@@ -44,7 +44,8 @@ def estimate_batch(
 
     Raises:
         ManifestError: The manifest has problems, or pictures that it names cannot be used.
-        InputError: `where` is not a condition over the columns.
+        InputError: `where` is not a condition over the columns, or no clip could be finished as
+            asked, see `tempprop.preflight.check_tools`.
         ModelError: A checkpoint or a LoRA cannot be used.
         StoreInputError: The output cannot be read.
     """

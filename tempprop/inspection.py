@@ -126,9 +126,9 @@ def _made_of_it(result: ClipResult) -> Iterator[tuple[str, str]]:
         yield "watermark", _listed(result.watermark.model_dump(mode="json", exclude_none=True))
     if result.provenance is not None:
         yield "marked", f"as {result.provenance.digital_source_type}"
-    if result.provenance is not None and result.provenance.signature is not None:
-        by = f"{result.provenance.signer} (certificate {result.provenance.certificate_sha256})"
-        yield "signed", f"{result.provenance.signature}, by {by}"
+        if result.provenance.signature is not None:
+            by = f"{result.provenance.signer} (certificate {result.provenance.certificate_sha256})"
+            yield "signed", f"{result.provenance.signature}, by {by}"
 
 
 def _settings(spec: ClipSpec) -> str:

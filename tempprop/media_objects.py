@@ -2,8 +2,9 @@
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from glob import escape as glob_escape
 from pathlib import Path
@@ -121,18 +122,21 @@ def part_with(store: Store, media: Media, sha256: str) -> str | None:
     Raises:
         StoreError: The store did not answer.
     """
-    if sha256 == media.sha256:
-        return "media"
+    return next((part for part, digest in _digests(store, media) if digest == sha256), None)
+
+
+def _digests(store: Store, media: Media) -> Iterator[tuple[str, str]]:
+    """Name the files of a clip, as far as they are there, with their digests."""
+    yield "media", media.sha256
     if media.checksums_url is not None:
-        sums = read_object(store, media.checksums_url)
-        if hashlib.sha256(sums).hexdigest() == media.sha256:
-            for name, digest in read_sums(sums.decode()).items():
-                if digest == sha256:
-                    return name
+        with suppress(FileNotFoundError):
+            sums = read_object(store, media.checksums_url)
+            if hashlib.sha256(sums).hexdigest() == media.sha256:
+                yield from read_sums(sums.decode()).items()
     for part, url in (("poster", media.poster_url), ("preview", media.preview_url)):
-        if url is not None and hashlib.sha256(read_object(store, url)).hexdigest() == sha256:
-            return part
-    return None
+        if url is not None:
+            with suppress(FileNotFoundError):
+                yield part, hashlib.sha256(read_object(store, url)).hexdigest()
 
 
 def digest_of(media: Media, local: Path) -> str:

@@ -108,7 +108,7 @@ class Rebuilt:
 
     def as_text(self) -> str:
         """Say it in a few lines."""
-        another = "another one" + ", for it is not signed" * self.was_signed
+        another = "another one, for it is not signed" if self.was_signed else "another one"
         newest = f"the newest of {self.takes} takes, " if self.takes > 1 else ""
         frames = f"{self.num_frames} frames, PSNR {self.psnr.mean:.1f} dB"
         lines = [

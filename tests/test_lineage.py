@@ -102,6 +102,16 @@ def test_a_file_that_was_cut_still_says_what_it_is(call, here, clip):
         assert f"key       {clip.key}" in answer.out
 
 
+def test_a_changed_file_of_a_clip_without_its_pictures_is_still_found(call, here, clip):
+    changed = here / "changed.mp4"
+    changed.write_bytes((here / "library" / clip.media.url).read_bytes() + b"\0")
+    for url in (clip.media.poster_url, clip.media.preview_url):
+        if url is not None:
+            (here / "library" / url).unlink()
+    answer = call("why", "library", "changed.mp4")
+    assert answer.out.startswith("changed.mp4 says that it is this clip, but is none of its files")
+
+
 def test_a_file_without_tags_is_found_by_its_bytes(call, here, store):
     untagged = commit_clip(store, "c", np.zeros((2, 32, 32, 3), np.uint8))
     path = here / "library" / untagged.media.url

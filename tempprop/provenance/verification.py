@@ -19,7 +19,7 @@ from tempprop.objects import Store, fetch_file
 from tempprop.provenance.claim import DIGITAL_SOURCE_TYPE
 from tempprop.provenance.formats import can_hold_signature
 from tempprop.provenance.marks import is_marked, key_in, tags_in
-from tempprop.provenance.signatures import SignatureCheck, check_signature
+from tempprop.provenance.signatures import UNTRUSTED, SignatureCheck, check_signature
 from tempprop.spec import RENDER_VERSION, ClipResult, Media, RenderConfig, clip_key
 from tempprop.store import committed_keys, read_result
 from tempprop.watch import Watch, nobody
@@ -33,7 +33,7 @@ MEANINGS = {
     "assertion.hashedURI.mismatch": "what was signed was changed",
     "claimSignature.mismatch": "what was signed was changed",
     "signingCredential.expired": "the certificate had expired",
-    "signingCredential.untrusted": "its certificate leads to none of the trust anchors",
+    UNTRUSTED: "its certificate leads to none of the trust anchors",
 }
 """Of C2PA's codes."""
 
@@ -250,7 +250,8 @@ def _problems_of_signature(
     if found.state == "missing":
         return ["the record says that it is signed, and there is no signature"] if expected else []
     if found.state == "invalid":
-        return [f"the signature does not hold: {', '.join(map(_in_words, found.reasons))}"]
+        reasons = ", ".join(map(_in_words, found.reasons)) or "no reason given"
+        return [f"the signature does not hold: {reasons}"]
     if trust_anchors is not None and found.state != "trusted":
         return [f"nobody trusted has signed it, but {found.signer or 'somebody without a name'}"]
     return []

@@ -54,22 +54,23 @@ def encode_by(profile: ProfileName, frames: Frames, fps: float, repeats: int) ->
         repeats: How often; the fastest counts.
     """
     num_frames, height, width, _ = frames.shape
-    seconds = []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
-            clip = encode_clip(
+    with tempfile.TemporaryDirectory(prefix="tempprop-") as directory:
+        clips = [
+            encode_clip(
                 [frames],
                 Path(directory),
-                "clip",
+                f"clip-{number}",
                 fps=fps,
                 num_frames=num_frames,
                 width=width,
                 height=height,
                 encoder=EncoderConfig(profile=profile, preview=False),
             )
-            seconds.append(clip.seconds)
-            likeness = measure_psnr(zip(frames, iter_frames(clip.pattern, fps), strict=True))
-    return Encoded(profile, clip.bytes, min(seconds), likeness.mean)
+            for number in range(repeats)
+        ]
+        clip = min(clips, key=lambda clip: clip.seconds)
+        likeness = measure_psnr(zip(frames, iter_frames(clip.pattern, fps), strict=True))
+    return Encoded(profile, clip.bytes, clip.seconds, likeness.mean)
 
 
 def resized(frames: Frames, size: int) -> Frames:
